@@ -1,0 +1,14 @@
+# SPDX-License-Identifier: GPL-2.0
+#
+# Builds the modules out of tree:	make [KDIR=/lib/modules/VERSION/build]
+# The kernel's own build reads Kbuild instead of this file.
+
+KDIR ?= /lib/modules/$(shell uname -r)/build
+
+.PHONY: modules modules_install clean demo check
+
+modules modules_install clean:
+	$(MAKE) -C $(KDIR) M=$(CURDIR) $@
+
+demo check:
+	scripts/lab $@
