@@ -1,0 +1,212 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * What the files of the core share. Lock order, outermost first:
+ *
+ *	guard->mutex		state, sessions, transitions
+ *	 mmap_lock		(page faults only; never taken below it)
+ *	  core.memory_lock	vfio-pci-core: reset, memory decoding
+ *	   io_lock		backend callbacks, shield, stand-in pages
+ *
+ * vfio-pci-core runs reset_done with memory_lock held for write, so that path
+ * may not wait for guard->mutex: it only tries, and leaves the work to the
+ * holder's unlock otherwise (mig_reset_done()). None of these locks is ever
+ * held over an access to user memory: a fault on the user's own mapped BAR
+ * would wait for memory_lock, and so for a reset that waits for us.
+ */
+#ifndef _MIG_CORE_H
+#define _MIG_CORE_H
+
+#include <linux/kref.h>
+#include <linux/mutex.h>
+#include <linux/spinlock.h>
+#include <linux/wait.h>
+
+#include "fsm.h"
+#include "vfio_pci_migration.h"
+
+/* Registers are watched in pages of this size, whatever PAGE_SIZE is. */
+#define MIG_PAGE	4096u
+
+/**
+ * struct mig_guard - the state lock, which data fds may hold on to
+ * @ref: one for the device, one for each session
+ * @mutex: see above
+ * @reset_lock: protects @deferred_reset and the decision to unlock @mutex
+ * @deferred_reset: the function was reset while @mutex was held
+ * @mig: the device; NULL once it has been removed
+ *
+ * It outlives the device, so that a data fd that is still open after close
+ * and unbind finds a lock to take and learns there that its device is gone.
+ */
+struct mig_guard {
+	struct kref ref;
+	struct mutex mutex;
+	spinlock_t reset_lock;
+	bool deferred_reset;
+	struct vfio_pci_mig *mig;
+};
+
+/**
+ * struct mig_session - one outgoing or incoming stream
+ * @ref: one for the device while attached, one for the data fd
+ * @guard: protects @mig, @buf, @used and @parser
+ * @mig: the device; NULL once the session is over
+ * @incoming: RESUMING, not SAVING
+ * @loaded: the sequence that @parser has completed is in the device
+ * @over: @mig is NULL, for poll, which takes no lock
+ * @io_mutex: one read or write at a time; protects @pos and @bounce. Held over
+ *	user access, hence never taken by anything but read and write.
+ * @wait: poll
+ * @buf: outgoing: the sequence; incoming: the parser's staging buffer
+ * @size: bytes in @buf
+ * @used: outgoing: bytes to be read
+ * @pos: outgoing: bytes read so far
+ * @parser: incoming
+ * @bounce: user data on its way in or out
+ */
+struct mig_session {
+	struct kref ref;
+	struct mig_guard *guard;
+	struct vfio_pci_mig *mig;
+	bool incoming;
+	bool loaded;
+	bool over;
+	struct mutex io_mutex;
+	wait_queue_head_t wait;
+	u8 *buf;
+	size_t size;
+	size_t used;
+	size_t pos;
+	struct mig_parser parser;
+	u8 bounce[MIG_PAGE];
+};
+
+/**
+ * struct mig_standin - memory in place of a page of registers
+ * @page: what the user maps instead of the registers while the device is quiet
+ * @seen: content of @page that the backend knows of
+ * @bar: BAR of the registers
+ * @offset: where in @bar
+ */
+struct mig_standin {
+	struct page *page;
+	u32 *seen;
+	u8 bar;
+	u32 offset;
+};
+
+/**
+ * struct vfio_pci_mig - a migratable device
+ * @core: vfio-pci-core's part; must be the first member
+ * @backend: what kind of device it is
+ * @self: the same in the words of the stream
+ * @stream_max: bytes of the longest sequence that @backend can write
+ * @guard: the state lock
+ * @state: MIG_*, as in fsm.h; guard->mutex
+ * @broken: nothing but a reset helps; guard->mutex
+ * @session: the stream in progress; guard->mutex
+ * @retired: stream that the transition under way has ended, kept to be
+ *	re-attached if a later step fails; guard->mutex
+ * @next_session: allocated by a door for the transition under way;
+ *	guard->mutex
+ * @sequence: number of the latest sequence written; guard->mutex
+ * @resetting: task that is resetting the function for RESUMING
+ * @io_lock: see above
+ * @opened: between open and close; io_lock
+ * @shielded: the user's accesses do not reach the device; io_lock
+ * @bus_blocked: bus mastering is off behind the user's back; io_lock
+ * @bus_wanted: the user's view of Bus Master Enable meanwhile; io_lock
+ * @mem_forced: memory decoding was off and is on for us; io_lock
+ * @bar: the watched BARs, mapped between open and close
+ * @standin: one for each shielded page, in @backend->ranges' order
+ * @nr_standins: number of @standin
+ * @priv: the backend's
+ */
+struct vfio_pci_mig {
+	struct vfio_pci_core_device core;
+	const struct vfio_pci_mig_backend *backend;
+	struct mig_stream_self self;
+	size_t stream_max;
+
+	struct mig_guard *guard;
+	u32 state;
+	bool broken;
+	struct mig_session *session;
+	struct mig_session *retired;
+	struct mig_session *next_session;
+	u32 sequence;
+	struct task_struct *resetting;
+
+	struct mutex io_lock;
+	bool opened;
+	bool shielded;
+	bool bus_blocked;
+	bool bus_wanted;
+	bool mem_forced;
+	void __iomem *bar[PCI_STD_NUM_BARS];
+	struct mig_standin *standin;
+	unsigned int nr_standins;
+
+	u64 priv[];
+};
+
+static inline struct vfio_pci_mig *mig_from_vdev(struct vfio_device *vdev)
+{
+	return container_of(vdev, struct vfio_pci_mig, core.vdev);
+}
+
+/* guard.c */
+struct mig_guard *mig_guard_alloc(struct vfio_pci_mig *mig);
+void mig_guard_put(struct mig_guard *guard);
+void mig_guard_remove(struct mig_guard *guard);
+void mig_guard_lock(struct mig_guard *guard);
+void mig_guard_unlock(struct mig_guard *guard);
+void mig_guard_reset_done(struct mig_guard *guard);
+
+/* steps.c */
+int mig_change_state_locked(struct vfio_pci_mig *mig, u32 to);
+int mig_load_locked(struct vfio_pci_mig *mig, struct mig_session *session);
+void mig_clean_state_locked(struct vfio_pci_mig *mig, bool in_reset);
+
+/* session.c */
+struct mig_session *mig_session_alloc(struct vfio_pci_mig *mig, bool incoming);
+struct file *mig_session_file(struct mig_session *session);
+void mig_session_get(struct mig_session *session);
+void mig_session_put(struct mig_session *session);
+void mig_session_detach_locked(struct mig_session *session);
+
+/* pci.c */
+void mig_device_lock(struct vfio_pci_mig *mig);
+void mig_device_unlock(struct vfio_pci_mig *mig);
+void mig_io_lock(struct vfio_pci_mig *mig);
+void mig_io_unlock(struct vfio_pci_mig *mig);
+bool mig_memory_enabled(struct vfio_pci_mig *mig);
+void mig_bus_block(struct vfio_pci_mig *mig);
+void mig_bus_unblock(struct vfio_pci_mig *mig);
+void mig_wait_transactions(struct vfio_pci_mig *mig);
+void mig_wait_interrupts(struct vfio_pci_mig *mig);
+int mig_reset_function(struct vfio_pci_mig *mig);
+ssize_t mig_config_rw(struct vfio_pci_mig *mig, char __user *buf, size_t count,
+		      loff_t *ppos, bool write);
+
+/* bar.c */
+int mig_bar_init(struct vfio_pci_mig *mig);
+void mig_bar_free(struct vfio_pci_mig *mig);
+int mig_bar_open(struct vfio_pci_mig *mig);
+void mig_bar_close(struct vfio_pci_mig *mig);
+bool mig_bar_watched(struct vfio_pci_mig *mig, unsigned int index);
+bool mig_bar_mmap_possible(struct vfio_pci_mig *mig);
+void mig_shield_on(struct vfio_pci_mig *mig);
+void mig_shield_fill(struct vfio_pci_mig *mig);
+void mig_shield_sync(struct vfio_pci_mig *mig);
+void mig_shield_off(struct vfio_pci_mig *mig);
+ssize_t mig_bar_rw(struct vfio_pci_mig *mig, char __user *buf, size_t count,
+		   loff_t *ppos, bool write);
+int mig_bar_mmap(struct vfio_pci_mig *mig, struct vm_area_struct *vma);
+int mig_bar_region_info(struct vfio_device *vdev, struct vfio_region_info *info,
+			struct vfio_info_cap *caps);
+
+/* v2.c */
+extern const struct vfio_migration_ops mig_v2_ops;
+
+#endif /* _MIG_CORE_H */

@@ -1,0 +1,325 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The core's side of vfio: device life cycle and callbacks.
+ */
+#include <linux/module.h>
+#include <linux/slab.h>
+
+#include "compat.h"
+#include "core.h"
+
+/**
+ * vfio_pci_mig_priv - the backend's private data of a device
+ * @mig: the device
+ *
+ * Return: priv_size bytes, zeroed when the device was probed.
+ */
+void *vfio_pci_mig_priv(struct vfio_pci_mig *mig)
+{
+	return mig->priv;
+}
+EXPORT_SYMBOL_GPL(vfio_pci_mig_priv);
+
+/**
+ * vfio_pci_mig_pdev - the PCI function
+ * @mig: the device
+ */
+struct pci_dev *vfio_pci_mig_pdev(struct vfio_pci_mig *mig)
+{
+	return mig->core.pdev;
+}
+EXPORT_SYMBOL_GPL(vfio_pci_mig_pdev);
+
+/**
+ * vfio_pci_mig_bar - the registers of a watched BAR
+ * @mig: the device, open
+ * @bar: index of the BAR
+ */
+void __iomem *vfio_pci_mig_bar(struct vfio_pci_mig *mig, unsigned int bar)
+{
+	return mig->bar[bar];
+}
+EXPORT_SYMBOL_GPL(vfio_pci_mig_bar);
+
+/**
+ * vfio_pci_mig_quiet - is an access to be kept from the device
+ * @mig: the device; called from a backend callback
+ */
+bool vfio_pci_mig_quiet(struct vfio_pci_mig *mig)
+{
+	lockdep_assert_held(&mig->io_lock);
+	return mig->shielded;
+}
+EXPORT_SYMBOL_GPL(vfio_pci_mig_quiet);
+
+/**
+ * vfio_pci_mig_broken - nothing but a reset will help this device
+ * @mig: the device; called from @quiesce, @release, @save or @load, which
+ *	then fails
+ * @reason: for the log
+ *
+ * The transition under way ends in ERROR.
+ */
+void vfio_pci_mig_broken(struct vfio_pci_mig *mig, const char *reason)
+{
+	lockdep_assert_held(&mig->guard->mutex);
+	mig->broken = true;
+	dev_err_ratelimited(&mig->core.pdev->dev, "device lost: %s\n", reason);
+}
+EXPORT_SYMBOL_GPL(vfio_pci_mig_broken);
+
+static int mig_open_device(struct vfio_device *vdev)
+{
+	struct vfio_pci_mig *mig = mig_from_vdev(vdev);
+	int ret;
+
+	ret = vfio_pci_core_enable(&mig->core);
+	if (ret)
+		return ret;
+	if (!mig->core.reset_works) {
+		pci_err(mig->core.pdev, "cannot be reset, so not migrated\n");
+		ret = -EOPNOTSUPP;
+		goto disable;
+	}
+	ret = mig_bar_open(mig);
+	if (ret)
+		goto disable;
+
+	mig_guard_lock(mig->guard);
+	mig->state = MIG_R;
+	mig->sequence = 0;
+	mig->broken = false;
+	mig_io_lock(mig);
+	mig->shielded = false;
+	mig->bus_blocked = false;
+	ret = mig->backend->open(mig);
+	mig->opened = !ret;
+	mig_io_unlock(mig);
+	mig_guard_unlock(mig->guard);
+	if (ret)
+		goto close_bar;
+
+	vfio_pci_core_finish_enable(&mig->core);
+	return 0;
+
+close_bar:
+	mig_bar_close(mig);
+disable:
+	vfio_pci_core_disable(&mig->core);
+	return ret;
+}
+
+static void mig_close_device(struct vfio_device *vdev)
+{
+	struct vfio_pci_mig *mig = mig_from_vdev(vdev);
+
+	mig_guard_lock(mig->guard);
+	mig_clean_state_locked(mig, false);
+	mig_io_lock(mig);
+	mig->opened = false;
+	if (mig->backend->close)
+		mig->backend->close(mig);
+	mig_io_unlock(mig);
+	mig_guard_unlock(mig->guard);
+
+	mig_bar_close(mig);
+	vfio_pci_core_close_device(vdev);
+}
+
+static ssize_t mig_rw(struct vfio_device *vdev, char __user *buf, size_t count,
+		      loff_t *ppos, bool write)
+{
+	struct vfio_pci_mig *mig = mig_from_vdev(vdev);
+	unsigned int index = VFIO_PCI_OFFSET_TO_INDEX(*ppos);
+
+	if (!count)
+		return 0;
+	if (index == VFIO_PCI_CONFIG_REGION_INDEX)
+		return mig_config_rw(mig, buf, count, ppos, write);
+	if (mig_bar_watched(mig, index))
+		return mig_bar_rw(mig, buf, count, ppos, write);
+	if (write)
+		return vfio_pci_core_write(vdev, buf, count, ppos);
+	return vfio_pci_core_read(vdev, buf, count, ppos);
+}
+
+static ssize_t mig_read(struct vfio_device *vdev, char __user *buf,
+			size_t count, loff_t *ppos)
+{
+	return mig_rw(vdev, buf, count, ppos, false);
+}
+
+static ssize_t mig_write(struct vfio_device *vdev, const char __user *buf,
+			 size_t count, loff_t *ppos)
+{
+	return mig_rw(vdev, (char __user *)buf, count, ppos, true);
+}
+
+static int mig_mmap(struct vfio_device *vdev, struct vm_area_struct *vma)
+{
+	struct vfio_pci_mig *mig = mig_from_vdev(vdev);
+	u64 pos = (u64)vma->vm_pgoff << PAGE_SHIFT;
+
+	if (mig_bar_watched(mig, VFIO_PCI_OFFSET_TO_INDEX(pos)))
+		return mig_bar_mmap(mig, vma);
+	return vfio_pci_core_mmap(vdev, vma);
+}
+
+static int mig_init_device(struct vfio_device *vdev)
+{
+	struct vfio_pci_mig *mig = mig_from_vdev(vdev);
+	int ret;
+
+	mutex_init(&mig->io_lock);
+	mig->guard = mig_guard_alloc(mig);
+	if (!mig->guard)
+		return -ENOMEM;
+
+	ret = vfio_pci_core_init_dev(vdev);
+	if (ret) {
+		mig_guard_remove(mig->guard);
+		return ret;
+	}
+	vdev->migration_flags = VFIO_MIGRATION_STOP_COPY | VFIO_MIGRATION_P2P;
+	vdev->mig_ops = &mig_v2_ops;
+	return 0;
+}
+
+static void mig_release_device(struct vfio_device *vdev)
+{
+	struct vfio_pci_mig *mig = mig_from_vdev(vdev);
+
+	mig_bar_free(mig);
+	mig_guard_remove(mig->guard);
+	mutex_destroy(&mig->io_lock);
+	vfio_pci_core_release_dev(vdev);
+}
+
+static const struct vfio_device_ops mig_device_ops = {
+	.name		= "vfio-pci-migration",
+	.init		= mig_init_device,
+	.release	= mig_release_device,
+	.open_device	= mig_open_device,
+	.close_device	= mig_close_device,
+	.device_feature	= vfio_pci_core_ioctl_feature,
+	.read		= mig_read,
+	.write		= mig_write,
+	.mmap		= mig_mmap,
+	.request	= vfio_pci_core_request,
+	.match		= vfio_pci_core_match,
+	MIG_COMPAT_REGION_OPS
+	MIG_COMPAT_TOKEN_OPS
+	MIG_COMPAT_IOMMUFD_OPS
+};
+
+static void mig_set_backend(struct vfio_pci_mig *mig, struct pci_dev *pdev,
+			    const struct vfio_pci_mig_backend *backend)
+{
+	unsigned int i;
+
+	mig->backend = backend;
+	mig->self = (struct mig_stream_self) {
+		.backend = backend->name,
+		.state_version = backend->state_version,
+		.vendor = pdev->vendor,
+		.device = pdev->device,
+		.subsystem_vendor = pdev->subsystem_vendor,
+		.subsystem_device = pdev->subsystem_device,
+		.revision = pdev->revision,
+		.records = backend->records,
+		.nr_records = backend->nr_records,
+	};
+	mig->stream_max = MIG_STREAM_OVERHEAD;
+	for (i = 0; i < backend->nr_records; i++)
+		mig->stream_max += MIG_RECORD_SIZE(backend->records[i].max);
+}
+
+/**
+ * vfio_pci_mig_probe - make a PCI function a migratable vfio device
+ * @pdev: the function
+ * @backend: what it is
+ *
+ * For the probe callback of the backend's pci_driver, whose err_handler is
+ * vfio_pci_mig_err_handlers and whose driver_managed_dma is true. Takes the
+ * function's driver data.
+ *
+ * Return: 0 or -errno.
+ */
+int vfio_pci_mig_probe(struct pci_dev *pdev,
+		       const struct vfio_pci_mig_backend *backend)
+{
+	struct vfio_device *vdev;
+	struct vfio_pci_mig *mig;
+	int ret;
+
+	if (WARN_ON(strlen(backend->name) >= VFIO_MIG_BACKEND_NAME_LEN ||
+		    backend->nr_records > MIG_RECORD_DESC_MAX))
+		return -EINVAL;
+
+	vdev = _vfio_alloc_device(sizeof(*mig) + backend->priv_size,
+				  &pdev->dev, &mig_device_ops);
+	if (IS_ERR(vdev))
+		return PTR_ERR(vdev);
+	mig = mig_from_vdev(vdev);
+	mig_set_backend(mig, pdev, backend);
+
+	ret = mig_bar_init(mig);
+	if (ret)
+		goto put;
+	dev_set_drvdata(&pdev->dev, &mig->core);
+	ret = vfio_pci_core_register_device(&mig->core);
+	if (ret)
+		goto put;
+
+	pci_info(pdev, "%s: migration v2 (STOP_COPY, P2P), state up to %zu bytes, rings %s\n",
+		 backend->name, mig->stream_max,
+		 mig_bar_mmap_possible(mig) ? "mmapped" : "trapped");
+	return 0;
+
+put:
+	vfio_put_device(vdev);
+	return ret;
+}
+EXPORT_SYMBOL_GPL(vfio_pci_mig_probe);
+
+/**
+ * vfio_pci_mig_remove - undo vfio_pci_mig_probe()
+ * @pdev: the function
+ *
+ * Waits until the user has closed the device. Data fds may live on.
+ */
+void vfio_pci_mig_remove(struct pci_dev *pdev)
+{
+	struct vfio_pci_core_device *core = dev_get_drvdata(&pdev->dev);
+
+	vfio_pci_core_unregister_device(core);
+	vfio_put_device(&core->vdev);
+}
+EXPORT_SYMBOL_GPL(vfio_pci_mig_remove);
+
+static void mig_reset_done(struct pci_dev *pdev)
+{
+	struct vfio_pci_core_device *core = dev_get_drvdata(&pdev->dev);
+	struct vfio_pci_mig *mig = container_of(core, struct vfio_pci_mig, core);
+
+	/* The reset on the way into RESUMING is a step, not a way out. */
+	if (READ_ONCE(mig->resetting) == current)
+		return;
+	mig_guard_reset_done(mig->guard);
+}
+
+/*
+ * To be named by the backend's pci_driver.
+ */
+const struct pci_error_handlers vfio_pci_mig_err_handlers = {
+	.error_detected = vfio_pci_core_aer_err_detected,
+	.reset_done = mig_reset_done,
+};
+EXPORT_SYMBOL_GPL(vfio_pci_mig_err_handlers);
+
+/* Of the plain C parts, which know nothing of modules, backends use these. */
+EXPORT_SYMBOL_GPL(mig_encode_record);
+EXPORT_SYMBOL_GPL(mig_parser_record);
+
+MODULE_LICENSE("GPL");
+MODULE_DESCRIPTION("Migration core for vfio-pci variant drivers");

@@ -1,0 +1,308 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * What the steps of the state machine (fsm.h) do to a device.
+ *
+ * Entering quiet, in this order:
+ *  1. the shield goes up: no access by the user reaches rings and doorbells;
+ *  2. the backend stops its queues, waits until what they had under way has
+ *     been written back, and reads a register: that read pushes the function's
+ *     posted writes, MSIs included, before it (PCIe ordering);
+ *  3. Transactions Pending is waited for: reads that the function has sent;
+ *  4. bus mastering is cleared, so that nothing the user does can undo 2;
+ *  5. interrupt handlers are waited for, so that the user's eventfd has
+ *     counted what has arrived.
+ * Only then is quiet acknowledged. Leaving it takes the reverse order.
+ */
+#include "core.h"
+
+static int mig_step_quiesce(struct vfio_pci_mig *mig)
+{
+	int ret;
+
+	mig_device_lock(mig);
+	mig_shield_on(mig);
+	ret = mig->backend->quiesce(mig);
+	if (ret) {
+		mig_shield_off(mig);
+	} else {
+		mig_wait_transactions(mig);
+		mig_bus_block(mig);
+		mig_shield_fill(mig);
+	}
+	mig_device_unlock(mig);
+
+	if (!ret)
+		mig_wait_interrupts(mig);
+	return ret;
+}
+
+static int mig_step_release(struct vfio_pci_mig *mig)
+{
+	int ret;
+
+	mig_device_lock(mig);
+	/* First close the stand-ins, then take what was written to them. */
+	mig_shield_on(mig);
+	mig_shield_sync(mig);
+	mig_bus_unblock(mig);
+	ret = mig->backend->release(mig);
+	if (ret) {
+		mig_bus_block(mig);
+		mig_shield_fill(mig);
+	} else {
+		mig_shield_off(mig);
+	}
+	mig_device_unlock(mig);
+	return ret;
+}
+
+static int mig_step_capture(struct vfio_pci_mig *mig)
+{
+	struct mig_session *session = mig->session;
+	struct mig_encoder enc;
+	int ret;
+
+	mig_encoder_init(&enc, session->buf, session->size, mig->sequence + 1);
+	ret = mig_encode_begin(&enc, &mig->self);
+	if (ret)
+		return ret;
+
+	mig_device_lock(mig);
+	mig_shield_sync(mig);
+	ret = mig->backend->save(mig, &enc);
+	mig_device_unlock(mig);
+	if (ret)
+		return ret;
+
+	ret = mig_encode_end(&enc);
+	if (ret)
+		return ret;
+	mig->sequence++;
+	session->used = enc.used;
+	session->pos = 0;
+	return 0;
+}
+
+static int mig_step_stream_begin(struct vfio_pci_mig *mig)
+{
+	if (WARN_ON_ONCE(mig->session || !mig->next_session))
+		return -EINVAL;
+	mig->session = mig->next_session;
+	mig->next_session = NULL;
+	return 0;
+}
+
+/* Kept aside until the transition has succeeded: it may have to come back. */
+static int mig_step_stream_end(struct vfio_pci_mig *mig)
+{
+	mig->retired = mig->session;
+	mig->session = NULL;
+	return 0;
+}
+
+static int mig_step_resume_begin(struct vfio_pci_mig *mig)
+{
+	int ret;
+
+	/*
+	 * Reset here and not when RESUMING is left: VMMs restore COMMAND and
+	 * MSI-X while the device is still RESUMING.
+	 */
+	ret = mig_reset_function(mig);
+	if (ret) {
+		dev_warn_ratelimited(&mig->core.pdev->dev,
+				     "no reset for RESUMING (%d)\n", ret);
+		return ret;
+	}
+	return mig_step_stream_begin(mig);
+}
+
+static int mig_step_resume_end(struct vfio_pci_mig *mig)
+{
+	struct mig_parser *parser = &mig->session->parser;
+	int ret = mig_parser_finish(parser);
+
+	if (ret) {
+		dev_warn_ratelimited(&mig->core.pdev->dev,
+				     "RESUMING cannot be left, only reset: %s (%d)\n",
+				     parser->reason, ret);
+		return ret;
+	}
+	return mig_step_stream_end(mig);
+}
+
+static int mig_step(void *context, enum mig_step step)
+{
+	struct vfio_pci_mig *mig = context;
+
+	switch (step) {
+	case MIG_STEP_QUIESCE:
+		return mig_step_quiesce(mig);
+	case MIG_STEP_RELEASE:
+		return mig_step_release(mig);
+	case MIG_STEP_STOP:
+	case MIG_STEP_START:
+		/* A quiet device without its queues has nothing to advance. */
+		return 0;
+	case MIG_STEP_SAVE_BEGIN:
+		return mig_step_stream_begin(mig);
+	case MIG_STEP_CAPTURE:
+		return mig_step_capture(mig);
+	case MIG_STEP_SAVE_END:
+		return mig_step_stream_end(mig);
+	case MIG_STEP_RESUME_BEGIN:
+		return mig_step_resume_begin(mig);
+	case MIG_STEP_RESUME_END:
+		return mig_step_resume_end(mig);
+	default:
+		return -EINVAL;
+	}
+}
+
+static int mig_undo(void *context, enum mig_step step)
+{
+	struct vfio_pci_mig *mig = context;
+
+	switch (step) {
+	case MIG_STEP_QUIESCE:
+		return mig_step_release(mig);
+	case MIG_STEP_RELEASE:
+		return mig_step_quiesce(mig);
+	case MIG_STEP_SAVE_BEGIN:
+	case MIG_STEP_RESUME_BEGIN:
+		/* Dropped with what the door has allocated and did not use. */
+		mig->next_session = mig->session;
+		mig->session = NULL;
+		return 0;
+	case MIG_STEP_SAVE_END:
+	case MIG_STEP_RESUME_END:
+		mig->session = mig->retired;
+		mig->retired = NULL;
+		return 0;
+	case MIG_STEP_CAPTURE:
+		mig->session->used = 0;
+		return 0;
+	default:
+		return 0;
+	}
+}
+
+static bool mig_is_broken(void *context)
+{
+	struct vfio_pci_mig *mig = context;
+
+	return mig->broken;
+}
+
+static const struct mig_fsm_ops mig_fsm_ops = {
+	.step = mig_step,
+	.undo = mig_undo,
+	.broken = mig_is_broken,
+};
+
+/* In ERROR the device is silent, whatever the user does, until reset. */
+static void mig_silence(struct vfio_pci_mig *mig)
+{
+	mig_device_lock(mig);
+	mig_shield_on(mig);
+	mig_bus_block(mig);
+	mig_device_unlock(mig);
+	mig_wait_interrupts(mig);
+}
+
+static void mig_drop_session(struct mig_session **session)
+{
+	if (*session)
+		mig_session_detach_locked(*session);
+	*session = NULL;
+}
+
+/**
+ * mig_change_state_locked - carry out one transition
+ * @mig: the device; the state lock is held
+ * @to: MIG_* bits. If a stream begins on the way, mig->next_session has been
+ *	set by the caller; it is consumed, or dropped on failure.
+ *
+ * Return: 0; or -errno, and the state is as before, or ERROR if that cannot
+ * be had.
+ */
+int mig_change_state_locked(struct vfio_pci_mig *mig, u32 to)
+{
+	u32 from = mig->state;
+	int ret;
+
+	lockdep_assert_held(&mig->guard->mutex);
+	ret = mig_transition(&mig->state, to, &mig_fsm_ops, mig);
+	pci_dbg(mig->core.pdev, "%s -> %s: %d\n", mig_state_name(from),
+		mig_state_name(to), ret);
+
+	if (ret && mig->state == MIG_ERROR) {
+		mig_silence(mig);
+		mig_drop_session(&mig->session);
+		dev_err_ratelimited(&mig->core.pdev->dev,
+				    "%s -> %s failed (%d), ERROR until reset\n",
+				    mig_state_name(from), mig_state_name(to),
+				    ret);
+	}
+	mig_drop_session(&mig->retired);
+	mig_drop_session(&mig->next_session);
+	return ret;
+}
+
+/**
+ * mig_load_locked - load a sequence that has been received completely
+ * @mig: the device, RESUMING; the state lock is held
+ * @session: its incoming stream
+ *
+ * In the write that completes the stream and not in the transition that
+ * follows: only here a VMM can still tell the source that it failed.
+ *
+ * Return: 0; or -errno, latched as the verdict on the stream.
+ */
+int mig_load_locked(struct vfio_pci_mig *mig, struct mig_session *session)
+{
+	int ret;
+
+	lockdep_assert_held(&mig->guard->mutex);
+	mig_device_lock(mig);
+	ret = mig->backend->load(mig, &session->parser);
+	mig_shield_fill(mig);
+	mig_device_unlock(mig);
+	if (ret)
+		return mig_parser_fail(&session->parser, ret,
+				       "the device does not take it");
+	session->loaded = true;
+	return 0;
+}
+
+/**
+ * mig_clean_state_locked - RUNNING, with nothing of the past
+ * @mig: the device, which has just been reset; the state lock is held
+ * @in_reset: called from reset_done, where memory_lock may be held already,
+ *	and where the PCI core keeps the user from config space anyway
+ */
+void mig_clean_state_locked(struct vfio_pci_mig *mig, bool in_reset)
+{
+	lockdep_assert_held(&mig->guard->mutex);
+	mig_drop_session(&mig->session);
+	mig_drop_session(&mig->retired);
+	mig_drop_session(&mig->next_session);
+	mig->state = MIG_R;
+	mig->broken = false;
+
+	if (!in_reset)
+		down_read(&mig->core.memory_lock);
+	mutex_lock(&mig->io_lock);
+	if (mig->opened) {
+		mutex_unlock(&mig->io_lock);
+		mig_io_lock(mig);
+		mig->backend->reset(mig);
+		mig_bus_unblock(mig);
+		mig_shield_off(mig);
+		mig_io_unlock(mig);
+	} else {
+		mutex_unlock(&mig->io_lock);
+	}
+	if (!in_reset)
+		up_read(&mig->core.memory_lock);
+}

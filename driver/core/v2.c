@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The v2 door: VFIO_DEVICE_FEATURE_MIG_DEVICE_STATE and its companions, as
+ * linux/vfio.h describes them.
+ */
+#include <linux/file.h>
+
+#include "compat.h"
+#include "core.h"
+
+static enum vfio_device_mig_state mig_v2_state(u32 state)
+{
+	switch (state) {
+	case MIG_R:
+		return VFIO_DEVICE_STATE_RUNNING;
+	case MIG_R | MIG_N:
+		return VFIO_DEVICE_STATE_RUNNING_P2P;
+	case 0:
+	case MIG_N:
+		return VFIO_DEVICE_STATE_STOP;
+	case MIG_S:
+	case MIG_S | MIG_N:
+		return VFIO_DEVICE_STATE_STOP_COPY;
+	case MIG_M:
+	case MIG_M | MIG_N:
+		return VFIO_DEVICE_STATE_RESUMING;
+	default:
+		return VFIO_DEVICE_STATE_ERROR;
+	}
+}
+
+static int mig_v2_bits(enum vfio_device_mig_state state, u32 *bits)
+{
+	switch (state) {
+	case VFIO_DEVICE_STATE_RUNNING:
+		*bits = MIG_R;
+		return 0;
+	case VFIO_DEVICE_STATE_RUNNING_P2P:
+		*bits = MIG_R | MIG_N;
+		return 0;
+	case VFIO_DEVICE_STATE_STOP:
+		*bits = 0;
+		return 0;
+	case VFIO_DEVICE_STATE_STOP_COPY:
+		*bits = MIG_S;
+		return 0;
+	case VFIO_DEVICE_STATE_RESUMING:
+		*bits = MIG_M;
+		return 0;
+	default:
+		return -EINVAL;
+	}
+}
+
+/*
+ * One arc. A stream that begins gets its session and its file first, so that
+ * there is nothing left that can fail once the device has moved.
+ */
+static struct file *mig_v2_arc(struct vfio_pci_mig *mig, u32 to)
+{
+	u32 begins = to & ~mig->state & (MIG_S | MIG_M);
+	struct file *filp = NULL;
+	int ret;
+
+	if (begins) {
+		mig->next_session = mig_session_alloc(mig, begins & MIG_M);
+		if (!mig->next_session)
+			return ERR_PTR(-ENOMEM);
+		filp = mig_session_file(mig->next_session);
+		if (IS_ERR(filp)) {
+			mig_session_detach_locked(mig->next_session);
+			mig->next_session = NULL;
+			return filp;
+		}
+	}
+
+	ret = mig_change_state_locked(mig, to);
+	if (ret) {
+		if (filp)
+			fput(filp);
+		return ERR_PTR(ret);
+	}
+	return filp;
+}
+
+static struct file *mig_v2_set_state(struct vfio_device *vdev,
+				     enum vfio_device_mig_state target)
+{
+	struct vfio_pci_mig *mig = mig_from_vdev(vdev);
+	enum vfio_device_mig_state next;
+	struct file *filp = NULL;
+	u32 bits;
+	int ret;
+
+	mig_guard_lock(mig->guard);
+	while (mig_v2_state(mig->state) != target) {
+		/* Left by reset only; vfio_mig_get_next_state() would warn. */
+		if (mig->state == MIG_ERROR) {
+			filp = ERR_PTR(-EIO);
+			break;
+		}
+		ret = vfio_mig_get_next_state(vdev, mig_v2_state(mig->state),
+					      target, &next);
+		if (!ret)
+			ret = mig_v2_bits(next, &bits);
+		if (ret) {
+			filp = ERR_PTR(ret);
+			break;
+		}
+		filp = mig_v2_arc(mig, bits);
+		if (IS_ERR(filp))
+			break;
+		/* Only the last arc of a path opens a stream. */
+		if (WARN_ON_ONCE(filp && next != target)) {
+			fput(filp);
+			filp = ERR_PTR(-EINVAL);
+			break;
+		}
+	}
+	mig_guard_unlock(mig->guard);
+	return filp;
+}
+
+static int mig_v2_get_state(struct vfio_device *vdev,
+			    enum vfio_device_mig_state *state)
+{
+	struct vfio_pci_mig *mig = mig_from_vdev(vdev);
+
+	mig_guard_lock(mig->guard);
+	*state = mig_v2_state(mig->state);
+	mig_guard_unlock(mig->guard);
+	return 0;
+}
+
+/*
+ * A fixed upper bound: VMMs ask thousands of times a second, and use it as
+ * the size of their reads as well.
+ */
+static int __maybe_unused mig_v2_data_size(struct vfio_device *vdev,
+					   unsigned long *length)
+{
+	*length = mig_from_vdev(vdev)->stream_max;
+	return 0;
+}
+
+const struct vfio_migration_ops mig_v2_ops = {
+	.migration_set_state = mig_v2_set_state,
+	.migration_get_state = mig_v2_get_state,
+	MIG_COMPAT_DATA_SIZE_OPS(mig_v2_data_size)
+};

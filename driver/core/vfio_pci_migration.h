@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * The backend interface of vfio_pci_migration: what a vfio-pci variant driver
+ * has to say about its device. Everything else (uAPI, states, data fds,
+ * stream framing, reset, locking, register windows) is the core's.
+ */
+#ifndef _VFIO_PCI_MIGRATION_H
+#define _VFIO_PCI_MIGRATION_H
+
+#include <linux/io.h>
+#include <linux/pci.h>
+#include <linux/vfio_pci_core.h>
+
+#include "stream.h"
+
+struct vfio_pci_mig;
+
+/**
+ * enum vfio_pci_mig_range_kind - how a range of a BAR is offered to the user
+ * @VFIO_PCI_MIG_TRAP: every access goes through @bar_read and @bar_write
+ * @VFIO_PCI_MIG_SHIELD: mmap hands out the real registers while the device is
+ *	working. While it is quiet, accesses by mmap and by read/write reach
+ *	@bar_read and @bar_write only, never the device. For rings and
+ *	doorbells: costs nothing while no migration runs.
+ */
+enum vfio_pci_mig_range_kind {
+	VFIO_PCI_MIG_TRAP,
+	VFIO_PCI_MIG_SHIELD,
+};
+
+/**
+ * struct vfio_pci_mig_range - part of a BAR that the backend watches
+ * @bar: index of the BAR, 0..5
+ * @kind: see above
+ * @offset: in bytes from the start of the BAR, multiple of 4096
+ * @size: in bytes, multiple of 4096
+ *
+ * A BAR with a range must be covered by ranges completely; a BAR without any
+ * is left to vfio-pci-core.
+ */
+struct vfio_pci_mig_range {
+	u8 bar;
+	enum vfio_pci_mig_range_kind kind;
+	u32 offset;
+	u32 size;
+};
+
+/**
+ * struct vfio_pci_mig_backend - a kind of device that can be migrated
+ * @name: name in the stream's IDENTITY, shorter than VFIO_MIG_BACKEND_NAME_LEN
+ * @state_version: version of the records that @save writes and the newest
+ *	that @load understands
+ * @records: record types of the device state
+ * @nr_records: number of @records, at most MIG_RECORD_DESC_MAX
+ * @ranges: BAR ranges to watch, in rising order
+ * @nr_ranges: number of @ranges
+ * @priv_size: bytes of private data, see vfio_pci_mig_priv()
+ * @open: the device has just been reset and enabled for a new user: set up
+ *	private data. 0 or -errno.
+ * @close: the user is gone; the device will be reset. Optional.
+ * @reset: the function has just been reset, by whomever: bring registers that
+ *	a reset may spare, and private data, to the state of a fresh device
+ * @quiesce: make the device quiet: stop new DMA and interrupts, wait (bounded)
+ *	until earlier DMA has been written back, flush posted writes by a read.
+ *	Remember what the user should see meanwhile. 0, or -errno where the
+ *	device works as before; if it can neither be made quiet nor go on, call
+ *	vfio_pci_mig_broken(). The core then waits for pending transactions,
+ *	clears bus mastering and waits for interrupt handlers.
+ * @release: the opposite: go on exactly where @quiesce (or @load) left off,
+ *	with what the user wrote meanwhile. Bus mastering is as the user wants
+ *	it again. 0 or -errno, and quiet still.
+ * @save: write the device's records; it is quiet and stays so. 0 or -errno.
+ * @load: the records of a complete and checked sequence are at hand
+ *	(mig_parser_record()); validate them all, then put them into the
+ *	device, which stays quiet. May be called again with a later sequence.
+ *	On -errno the reason has been logged with the device's name and the
+ *	stream is refused.
+ * @bar_read: read the dword at @offset of a watched BAR for the user
+ * @bar_write: write it for the user
+ *
+ * All callbacks may sleep, must bound every wait, and are called with the
+ * device's io_lock held and memory decoding on, so one never runs beside
+ * another. @open, @close, @quiesce, @release, @save and @load hold the state
+ * lock, too.
+ */
+struct vfio_pci_mig_backend {
+	const char *name;
+	u32 state_version;
+	const struct mig_record_desc *records;
+	unsigned int nr_records;
+	const struct vfio_pci_mig_range *ranges;
+	unsigned int nr_ranges;
+	size_t priv_size;
+
+	int (*open)(struct vfio_pci_mig *mig);
+	void (*close)(struct vfio_pci_mig *mig);
+	void (*reset)(struct vfio_pci_mig *mig);
+	int (*quiesce)(struct vfio_pci_mig *mig);
+	int (*release)(struct vfio_pci_mig *mig);
+	int (*save)(struct vfio_pci_mig *mig, struct mig_encoder *enc);
+	int (*load)(struct vfio_pci_mig *mig, const struct mig_parser *state);
+	u32 (*bar_read)(struct vfio_pci_mig *mig, unsigned int bar, u32 offset);
+	void (*bar_write)(struct vfio_pci_mig *mig, unsigned int bar,
+			  u32 offset, u32 value);
+};
+
+int vfio_pci_mig_probe(struct pci_dev *pdev,
+		       const struct vfio_pci_mig_backend *backend);
+void vfio_pci_mig_remove(struct pci_dev *pdev);
+extern const struct pci_error_handlers vfio_pci_mig_err_handlers;
+
+void *vfio_pci_mig_priv(struct vfio_pci_mig *mig);
+struct pci_dev *vfio_pci_mig_pdev(struct vfio_pci_mig *mig);
+void __iomem *vfio_pci_mig_bar(struct vfio_pci_mig *mig, unsigned int bar);
+bool vfio_pci_mig_quiet(struct vfio_pci_mig *mig);
+void vfio_pci_mig_broken(struct vfio_pci_mig *mig, const char *reason);
+
+#endif /* _VFIO_PCI_MIGRATION_H */

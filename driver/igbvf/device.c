@@ -1,0 +1,286 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Stopping an 82576 VF, and letting it go on exactly where it stopped.
+ *
+ * The rules behind the order:
+ *  - queues go off before bus mastering: without it, a VF that fetches loses
+ *    the frame and consumes the descriptor;
+ *  - EICR and (outside of the mailbox emulation) V2PMAILBOX are never read:
+ *    that clears them;
+ *  - a register read after the last poll flushes posted writes, and pushes
+ *    write-backs and MSIs of the function before it (PCIe ordering);
+ *  - causes that were latched or throttled cannot be read: release raises
+ *    every vector that is in use. A driver takes that as a spurious interrupt
+ *    at worst.
+ */
+#include <linux/iopoll.h>
+
+#include "igbvf.h"
+
+/* What 100 microseconds are usually more than enough for. */
+#define IGBVF_POLL_US	20
+
+static int igbvf_wait_enable(struct igbvf *vf, unsigned int ring, bool on)
+{
+	u32 offset = igbvf_ring_offset(ring, IGBVF_RING_DCTL);
+	u32 dctl;
+
+	return read_poll_timeout(igbvf_rd, dctl,
+				 !!(dctl & IGBVF_DCTL_ENABLE) == on,
+				 IGBVF_POLL_US,
+				 igbvf_drain_timeout_ms * 1000, false,
+				 vf, offset);
+}
+
+static void igbvf_ring_capture(struct igbvf *vf, unsigned int ring)
+{
+	unsigned int reg;
+
+	for (reg = 0; reg < IGBVF_RING_REGS; reg++)
+		vf->guest.ring[ring][reg] =
+			igbvf_rd(vf, igbvf_ring_offset(ring, reg)) &
+			igbvf_ring_mask(ring, reg);
+	memcpy(vf->hw.ring[ring], vf->guest.ring[ring],
+	       sizeof(vf->hw.ring[ring]));
+}
+
+/*
+ * Frames that the guest has posted are sent first, so that nothing of a packet
+ * under way is left inside the device. The VF cannot be kept waiting by a PF
+ * that has taken its transmit enable away or by a link that is down: what
+ * remains in the ring then goes out after migration.
+ */
+static void igbvf_ring_drain(struct igbvf *vf, unsigned int ring)
+{
+	const u32 *regs = vf->guest.ring[ring];
+	u32 tail = regs[IGBVF_RING_TAIL], head;
+
+	if (!(regs[IGBVF_RING_DCTL] & IGBVF_DCTL_ENABLE) ||
+	    !regs[IGBVF_RING_LEN])
+		return;
+	if (read_poll_timeout(igbvf_rd, head, (head & 0xffff) == tail,
+			      IGBVF_POLL_US, igbvf_drain_timeout_ms * 1000,
+			      false, vf,
+			      igbvf_ring_offset(ring, IGBVF_RING_HEAD)))
+		pci_dbg(vfio_pci_mig_pdev(vf->mig),
+			"transmit queue %u stopped at %u of %u\n",
+			ring - IGBVF_TX0, head, tail);
+}
+
+static int igbvf_ring_stop(struct igbvf *vf, unsigned int ring)
+{
+	u32 offset = igbvf_ring_offset(ring, IGBVF_RING_DCTL);
+	u32 dctl;
+
+	igbvf_ring_capture(vf, ring);
+	if (igbvf_ring_is_tx(ring))
+		igbvf_ring_drain(vf, ring);
+
+	dctl = vf->guest.ring[ring][IGBVF_RING_DCTL];
+	vf->hw.ring[ring][IGBVF_RING_DCTL] = dctl & ~IGBVF_DCTL_ENABLE;
+	igbvf_wr(vf, offset, dctl & ~IGBVF_DCTL_ENABLE);
+	return igbvf_wait_enable(vf, ring, false);
+}
+
+static void igbvf_ring_heads(struct igbvf *vf, unsigned int ring)
+{
+	u32 head = igbvf_rd(vf, igbvf_ring_offset(ring, IGBVF_RING_HEAD));
+
+	vf->guest.ring[ring][IGBVF_RING_HEAD] = head & 0xffff;
+	vf->hw.ring[ring][IGBVF_RING_HEAD] = head & 0xffff;
+}
+
+/**
+ * igbvf_quiesce - stop DMA and interrupts
+ * @mig: the device
+ *
+ * Return: 0; -ENODEV if the function does not answer, -EIO if a queue does
+ * not stop: both leave nothing but a reset.
+ */
+int igbvf_quiesce(struct vfio_pci_mig *mig)
+{
+	struct igbvf *vf = igbvf_from_mig(mig);
+	unsigned int ring;
+
+	if (igbvf_gone(igbvf_rd(vf, IGBVF_STATUS))) {
+		vfio_pci_mig_broken(mig, "registers read as all ones");
+		return -ENODEV;
+	}
+
+	igbvf_mbx_quiesce(vf);
+
+	/* Receive queues come first: what arrives makes the guest send. */
+	for (ring = 0; ring < IGBVF_RINGS; ring++) {
+		if (igbvf_ring_stop(vf, ring)) {
+			vfio_pci_mig_broken(mig, "a queue does not stop");
+			return -EIO;
+		}
+	}
+
+	igbvf_wr(vf, IGBVF_EIMC, IGBVF_VECTOR_MASK);
+	vf->hw.eims = 0;
+	igbvf_rd(vf, IGBVF_STATUS);
+
+	for (ring = 0; ring < IGBVF_RINGS; ring++)
+		igbvf_ring_heads(vf, ring);
+	vf->kick = 0;
+	vf->restart = false;
+	return 0;
+}
+
+/* Bring one register to what the guest wants. */
+static void igbvf_ring_update(struct igbvf *vf, unsigned int ring,
+			      enum igbvf_ring_reg reg)
+{
+	u32 want = vf->guest.ring[ring][reg];
+
+	if (!igbvf_ring_mask(ring, reg) || vf->hw.ring[ring][reg] == want)
+		return;
+	igbvf_wr(vf, igbvf_ring_offset(ring, reg), want);
+	vf->hw.ring[ring][reg] = want;
+}
+
+static int igbvf_ring_start(struct igbvf *vf, unsigned int ring)
+{
+	bool on = vf->guest.ring[ring][IGBVF_RING_DCTL] & IGBVF_DCTL_ENABLE;
+	unsigned int reg;
+
+	for (reg = 0; reg < IGBVF_RING_DCTL; reg++)
+		igbvf_ring_update(vf, ring, reg);
+	igbvf_ring_update(vf, ring, IGBVF_RING_DCTL);
+	return on ? igbvf_wait_enable(vf, ring, true) : 0;
+}
+
+/*
+ * Doorbells come last, and are rung even if nothing was added: a tail that was
+ * written while the queue was off has been ignored (82576) or latched without
+ * effect (QEMU).
+ */
+static void igbvf_ring_doorbell(struct igbvf *vf, unsigned int ring)
+{
+	u32 *regs = vf->guest.ring[ring];
+
+	if ((regs[IGBVF_RING_DCTL] & IGBVF_DCTL_ENABLE) &&
+	    regs[IGBVF_RING_LEN])
+		igbvf_wr(vf, igbvf_ring_offset(ring, IGBVF_RING_TAIL),
+			 regs[IGBVF_RING_TAIL]);
+	else
+		igbvf_ring_update(vf, ring, IGBVF_RING_TAIL);
+}
+
+/**
+ * igbvf_routed_vectors - the vectors that the guest has put to use
+ * @regs: registers
+ *
+ * Return: a mask of vectors.
+ */
+u32 igbvf_routed_vectors(const struct igbvf_regs *regs)
+{
+	u32 ivar[] = { regs->irq[IGBVF_IRQ_IVAR0],
+		       regs->irq[IGBVF_IRQ_IVAR_MISC] };
+	unsigned int i, byte;
+	u32 vectors = 0;
+
+	for (i = 0; i < ARRAY_SIZE(ivar); i++) {
+		for (byte = 0; byte < 4; byte++, ivar[i] >>= 8)
+			if (ivar[i] & IGBVF_IVAR_VALID)
+				vectors |= BIT(ivar[i] & IGBVF_IVAR_VECTOR);
+	}
+	return vectors & IGBVF_VECTOR_MASK;
+}
+
+/**
+ * igbvf_release - go on
+ * @mig: the device
+ *
+ * Return: 0; -EIO if a queue does not start, and then all are off again.
+ */
+int igbvf_release(struct vfio_pci_mig *mig)
+{
+	struct igbvf *vf = igbvf_from_mig(mig);
+	unsigned int ring, reg;
+
+	if (vf->restart) {
+		igbvf_wr(vf, IGBVF_VTCTRL, IGBVF_VTCTRL_RST);
+		igbvf_rd(vf, IGBVF_STATUS);
+	}
+
+	for (reg = 0; reg < IGBVF_IRQ_REGS; reg++) {
+		if (vf->hw.irq[reg] == vf->guest.irq[reg])
+			continue;
+		igbvf_wr(vf, igbvf_irq_offset[reg], vf->guest.irq[reg]);
+		vf->hw.irq[reg] = vf->guest.irq[reg];
+	}
+
+	for (ring = 0; ring < IGBVF_RINGS; ring++) {
+		if (!igbvf_ring_start(vf, ring))
+			continue;
+		dev_warn_ratelimited(&vfio_pci_mig_pdev(mig)->dev,
+				     "queue %u does not start\n", ring);
+		for (ring = 0; ring < IGBVF_RINGS; ring++) {
+			reg = IGBVF_RING_DCTL;
+			vf->hw.ring[ring][reg] &= ~IGBVF_DCTL_ENABLE;
+			igbvf_wr(vf, igbvf_ring_offset(ring, reg),
+				 vf->hw.ring[ring][reg]);
+		}
+		return -EIO;
+	}
+
+	igbvf_mbx_release(vf);
+
+	/* Causes of before are raised again below, and only those in use. */
+	igbvf_wr(vf, IGBVF_EICR, IGBVF_VECTOR_MASK);
+	igbvf_wr(vf, IGBVF_EIMS, vf->guest.eims);
+	vf->hw.eims = vf->guest.eims;
+
+	for (ring = 0; ring < IGBVF_RINGS; ring++)
+		igbvf_ring_doorbell(vf, ring);
+
+	vf->kick |= igbvf_routed_vectors(&vf->guest);
+	if (vf->kick)
+		igbvf_wr(vf, IGBVF_EICS, vf->kick);
+	vf->kick = 0;
+	vf->restart = false;
+	return 0;
+}
+
+/**
+ * igbvf_reset - bring everything to the state of a fresh device
+ * @mig: the device, whose function has just been reset
+ *
+ * A function level reset of an 82576 VF (and of QEMU's) spares most of its
+ * registers. What could write to memory or interrupt for a former owner is
+ * cleared here.
+ */
+void igbvf_reset(struct vfio_pci_mig *mig)
+{
+	struct igbvf *vf = igbvf_from_mig(mig);
+	unsigned int ring, reg;
+
+	memset(&vf->hw, 0, sizeof(vf->hw));
+	memset(&vf->mbx, 0, sizeof(vf->mbx));
+	memset(&vf->pf, 0, sizeof(vf->pf));
+	memset(vf->stats_offset, 0, sizeof(vf->stats_offset));
+	vf->kick = 0;
+	vf->restart = false;
+
+	igbvf_wr(vf, IGBVF_V2PMAILBOX, 0);
+	igbvf_wr(vf, IGBVF_EIMC, IGBVF_VECTOR_MASK);
+	igbvf_wr(vf, IGBVF_IVAR_MISC, 0);
+
+	for (ring = 0; ring < IGBVF_RINGS; ring++) {
+		vf->hw.ring[ring][IGBVF_RING_DCTL] =
+			igbvf_ring_is_tx(ring) ? 0 : IGBVF_RXDCTL_RESET;
+		igbvf_wr(vf, igbvf_ring_offset(ring, IGBVF_RING_DCTL),
+			 vf->hw.ring[ring][IGBVF_RING_DCTL]);
+		igbvf_wait_enable(vf, ring, false);
+		for (reg = 0; reg < IGBVF_RING_REGS; reg++)
+			if (reg != IGBVF_RING_DCTL &&
+			    igbvf_ring_mask(ring, reg))
+				igbvf_wr(vf, igbvf_ring_offset(ring, reg), 0);
+	}
+	for (reg = 0; reg < IGBVF_IRQ_REGS; reg++)
+		igbvf_wr(vf, igbvf_irq_offset[reg], 0);
+
+	vf->guest = vf->hw;
+}

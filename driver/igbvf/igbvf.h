@@ -1,0 +1,222 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * State that the backend keeps of an 82576 VF.
+ *
+ * The device is known twice: as the hardware has it (@hw) and as the guest
+ * should see it (@guest). While the device works, both are the same, or the
+ * registers themselves are asked. While it is quiet the guest's accesses go
+ * to @guest alone, and release writes the difference to the hardware.
+ */
+#ifndef _IGBVF_H
+#define _IGBVF_H
+
+#include <linux/if_ether.h>
+
+#include "../core/vfio_pci_migration.h"
+#include "regs.h"
+
+/* Registers of a queue; the last two exist for transmit queues only. */
+enum igbvf_ring_reg {
+	IGBVF_RING_BAL,
+	IGBVF_RING_BAH,
+	IGBVF_RING_LEN,
+	IGBVF_RING_SRRCTL,	/* receive queues only */
+	IGBVF_RING_DCA,
+	IGBVF_RING_WBAL,	/* transmit queues only */
+	IGBVF_RING_WBAH,	/* transmit queues only */
+	IGBVF_RING_HEAD,
+	IGBVF_RING_DCTL,
+	IGBVF_RING_TAIL,
+	IGBVF_RING_REGS,
+};
+
+enum {
+	IGBVF_RX0,
+	IGBVF_RX1,
+	IGBVF_TX0,
+	IGBVF_TX1,
+	IGBVF_RINGS,
+};
+
+static inline bool igbvf_ring_is_tx(unsigned int ring)
+{
+	return ring >= IGBVF_TX0;
+}
+
+/* Interrupt set-up that is plain read/write or can be shadowed as such. */
+enum igbvf_irq_reg {
+	IGBVF_IRQ_EIAC,
+	IGBVF_IRQ_EIAM,
+	IGBVF_IRQ_EITR0,
+	IGBVF_IRQ_EITR1,
+	IGBVF_IRQ_EITR2,
+	IGBVF_IRQ_IVAR0,
+	IGBVF_IRQ_IVAR_MISC,
+	IGBVF_IRQ_PSRTYPE,	/* not an interrupt, but of the same kind */
+	IGBVF_IRQ_REGS,
+};
+
+#define IGBVF_STATS		9
+
+/**
+ * struct igbvf_regs - the plain registers
+ * @ring: per queue
+ * @irq: per interrupt register
+ * @eims: interrupt mask, 1 = enabled
+ */
+struct igbvf_regs {
+	u32 ring[IGBVF_RINGS][IGBVF_RING_REGS];
+	u32 irq[IGBVF_IRQ_REGS];
+	u32 eims;
+};
+
+/**
+ * struct igbvf_mailbox - the mailbox as the guest sees it
+ * @mem: VMBMEM
+ * @r2c: read-to-clear bits of V2PMAILBOX that the guest has not read yet
+ * @owned: the guest has VFU set
+ * @request: the guest's latest request
+ * @in_flight: the PF has not answered @request yet
+ * @resend: @request was sent to another PF, which had not answered: send it
+ *	to this one on release
+ * @held: V2P_REQ, V2P_ACK that the guest wrote while the device was quiet
+ */
+struct igbvf_mailbox {
+	u32 mem[IGBVF_VMBMEM_WORDS];
+	u32 r2c;
+	bool owned;
+	u32 request[IGBVF_VMBMEM_WORDS];
+	bool in_flight;
+	bool resend;
+	u32 held;
+};
+
+#define IGBVF_UC_MAX		32
+#define IGBVF_MC_MAX		30
+#define IGBVF_VLANS		4096
+
+/**
+ * struct igbvf_pf_log - what the PF holds for this VF, as far as it was asked
+ * @cts: the PF accepts requests other than RESET
+ * @mac_valid: @mac is known
+ * @mac: address that the VF uses
+ * @uc: further unicast addresses
+ * @nr_uc: number of @uc
+ * @mc_set: multicast filters were set
+ * @nr_mc: number of hashes asked for; more than IGBVF_MC_MAX: all multicast
+ * @mc: hashes
+ * @vlan: VLAN ids
+ * @vlan_set: @vlan_last is valid
+ * @vlan_last: dword 0 and 1 of the last SET_VLAN: the PF derives tag
+ *	stripping from it alone
+ * @lpe: largest frame; 0: never set
+ * @promisc: SET_PROMISC as last granted; 0: none
+ */
+struct igbvf_pf_log {
+	bool cts;
+	bool mac_valid;
+	u8 mac[ETH_ALEN];
+	u8 uc[IGBVF_UC_MAX][ETH_ALEN];
+	u32 nr_uc;
+	bool mc_set;
+	u32 nr_mc;
+	u16 mc[IGBVF_MC_MAX];
+	DECLARE_BITMAP(vlan, IGBVF_VLANS);
+	bool vlan_set;
+	u32 vlan_last[2];
+	u32 lpe;
+	u32 promisc;
+};
+
+/**
+ * struct igbvf - private data of a device
+ * @mig: the core's part
+ * @io: BAR0
+ * @hw: registers as the hardware has them; rings only while quiet
+ * @guest: registers as the guest should see them; rings only while quiet
+ * @kick: vectors to raise on release
+ * @restart: the guest wrote VTCTRL.RST while the device was quiet
+ * @mbx: mailbox
+ * @pf: what the PF was asked for
+ * @stats_offset: to be added to the hardware's counters
+ */
+struct igbvf {
+	struct vfio_pci_mig *mig;
+	void __iomem *io;
+	struct igbvf_regs hw;
+	struct igbvf_regs guest;
+	u32 kick;
+	bool restart;
+	struct igbvf_mailbox mbx;
+	struct igbvf_pf_log pf;
+	u32 stats_offset[IGBVF_STATS];
+};
+
+static inline struct igbvf *igbvf_from_mig(struct vfio_pci_mig *mig)
+{
+	return vfio_pci_mig_priv(mig);
+}
+
+static inline u32 igbvf_rd(struct igbvf *vf, u32 offset)
+{
+	return ioread32(vf->io + offset);
+}
+
+static inline void igbvf_wr(struct igbvf *vf, u32 offset, u32 value)
+{
+	iowrite32(value, vf->io + offset);
+}
+
+/* All registers read as ones when the function does not answer. */
+static inline bool igbvf_gone(u32 value)
+{
+	return value == U32_MAX;
+}
+
+/* main.c */
+extern unsigned int igbvf_mailbox_timeout_ms;
+extern unsigned int igbvf_drain_timeout_ms;
+
+/* regs.c */
+extern const u16 igbvf_irq_offset[IGBVF_IRQ_REGS];
+extern const u32 igbvf_irq_mask[IGBVF_IRQ_REGS];
+extern const u16 igbvf_stats_offset[IGBVF_STATS];
+u32 igbvf_ring_offset(unsigned int ring, enum igbvf_ring_reg reg);
+u32 igbvf_ring_mask(unsigned int ring, enum igbvf_ring_reg reg);
+u32 igbvf_bar_read(struct vfio_pci_mig *mig, unsigned int bar, u32 offset);
+void igbvf_bar_write(struct vfio_pci_mig *mig, unsigned int bar, u32 offset,
+		     u32 value);
+
+/* device.c */
+int igbvf_quiesce(struct vfio_pci_mig *mig);
+int igbvf_release(struct vfio_pci_mig *mig);
+void igbvf_reset(struct vfio_pci_mig *mig);
+u32 igbvf_routed_vectors(const struct igbvf_regs *regs);
+
+/* mailbox.c */
+u32 igbvf_mbx_read_mem(struct igbvf *vf, unsigned int word);
+u32 igbvf_mbx_read_control(struct igbvf *vf);
+void igbvf_mbx_write_control(struct igbvf *vf, u32 value);
+void igbvf_mbx_quiesce(struct igbvf *vf);
+void igbvf_mbx_release(struct igbvf *vf);
+int igbvf_mbx_wait_pf(struct igbvf *vf);
+int igbvf_mbx_call(struct igbvf *vf, const u32 *request, unsigned int words,
+		   u32 *reply, unsigned int reply_words);
+
+/* pf.c */
+#define IGBVF_MSG_ACK		BIT(31)
+#define IGBVF_MSG_NACK		BIT(30)
+#define IGBVF_MSG_CTS		BIT(29)
+#define IGBVF_MSG_TYPE(word)	((word) & 0xffff)
+void igbvf_pf_restarted(struct igbvf_pf_log *pf);
+void igbvf_pf_answered(struct igbvf *vf, const u32 *request, const u32 *reply);
+int igbvf_pf_replay(struct igbvf *vf, const struct igbvf_pf_log *want);
+
+/* state.c */
+#define IGBVF_STATE_VERSION	1
+#define IGBVF_NR_RECORDS	5
+extern const struct mig_record_desc igbvf_records[IGBVF_NR_RECORDS];
+int igbvf_save(struct vfio_pci_mig *mig, struct mig_encoder *enc);
+int igbvf_load(struct vfio_pci_mig *mig, const struct mig_parser *state);
+
+#endif /* _IGBVF_H */

@@ -1,0 +1,274 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The mailbox between VF and PF: emulated for the guest, and used by us.
+ *
+ * The guest sees a copy of VMBMEM and its own read-to-clear bits. A request
+ * goes to the hardware as one when the guest rings REQ; an answer is taken
+ * from there as soon as anybody looks. So a guest that is stopped between
+ * request and answer finds the answer wherever it goes on, and our own
+ * messages to the destination's PF leave no trace in what it sees.
+ *
+ * Protocol: 82576 datasheet 7.10.2.9, and the PF side in Linux' igb.
+ */
+#include <linux/delay.h>
+#include <linux/iopoll.h>
+#include <linux/jiffies.h>
+
+#include "igbvf.h"
+
+#define IGBVF_MBX_POLL_US	500
+/* VFU is refused only while the PF is writing a message. */
+#define IGBVF_MBX_OWN_US	10000
+
+static void igbvf_mbx_mem_from_hw(struct igbvf *vf)
+{
+	unsigned int i;
+
+	for (i = 0; i < IGBVF_VMBMEM_WORDS; i++)
+		vf->mbx.mem[i] = igbvf_rd(vf, IGBVF_VMBMEM + 4 * i);
+}
+
+static void igbvf_mbx_mem_to_hw(struct igbvf *vf, const u32 *words,
+				unsigned int count)
+{
+	unsigned int i;
+
+	for (i = 0; i < count; i++)
+		igbvf_wr(vf, IGBVF_VMBMEM + 4 * i, words[i]);
+}
+
+/* The PF's messages that are no answers have another type, and no verdict. */
+static bool igbvf_mbx_is_answer(struct igbvf *vf)
+{
+	u32 word = vf->mbx.mem[0];
+
+	return vf->mbx.in_flight &&
+	       (word & (IGBVF_MSG_ACK | IGBVF_MSG_NACK)) &&
+	       IGBVF_MSG_TYPE(word) == IGBVF_MSG_TYPE(vf->mbx.request[0]);
+}
+
+/*
+ * Look at the hardware. Reading V2PMAILBOX clears bits there, so they are kept
+ * for the guest.
+ */
+static u32 igbvf_mbx_look(struct igbvf *vf)
+{
+	u32 control = igbvf_rd(vf, IGBVF_V2PMAILBOX);
+
+	if (igbvf_gone(control))
+		return control;
+
+	vf->mbx.r2c |= control & IGBVF_V2P_R2C;
+	vf->mbx.owned = control & IGBVF_V2P_VFU;
+	if (control & IGBVF_V2P_PFSTS) {
+		igbvf_mbx_mem_from_hw(vf);
+		if (igbvf_mbx_is_answer(vf)) {
+			vf->mbx.in_flight = false;
+			igbvf_pf_answered(vf, vf->mbx.request, vf->mbx.mem);
+		}
+	}
+	return control;
+}
+
+/**
+ * igbvf_mbx_read_mem - the guest reads VMBMEM
+ * @vf: the device
+ * @word: which dword
+ *
+ * It may do so without having looked at V2PMAILBOX: Linux' igbvf does when
+ * its "other" interrupt fires.
+ */
+u32 igbvf_mbx_read_mem(struct igbvf *vf, unsigned int word)
+{
+	if (!vfio_pci_mig_quiet(vf->mig))
+		igbvf_mbx_look(vf);
+	return vf->mbx.mem[word];
+}
+
+/**
+ * igbvf_mbx_read_control - the guest reads V2PMAILBOX
+ * @vf: the device
+ */
+u32 igbvf_mbx_read_control(struct igbvf *vf)
+{
+	u32 control;
+
+	if (vfio_pci_mig_quiet(vf->mig))
+		control = vf->mbx.owned ? IGBVF_V2P_VFU : 0;
+	else
+		control = igbvf_mbx_look(vf);
+
+	control |= vf->mbx.r2c;
+	vf->mbx.r2c = 0;
+	return control;
+}
+
+static void igbvf_mbx_send(struct igbvf *vf)
+{
+	igbvf_mbx_mem_to_hw(vf, vf->mbx.request, IGBVF_VMBMEM_WORDS);
+	vf->mbx.in_flight = true;
+}
+
+/**
+ * igbvf_mbx_write_control - the guest writes V2PMAILBOX
+ * @vf: the device
+ * @value: value
+ *
+ * While the device is quiet, commands are kept for release.
+ */
+void igbvf_mbx_write_control(struct igbvf *vf, u32 value)
+{
+	value &= IGBVF_V2P_REQ | IGBVF_V2P_ACK | IGBVF_V2P_VFU;
+
+	if (vfio_pci_mig_quiet(vf->mig)) {
+		vf->mbx.owned = value & IGBVF_V2P_VFU;
+		vf->mbx.held |= value & (IGBVF_V2P_REQ | IGBVF_V2P_ACK);
+		return;
+	}
+
+	if (value & IGBVF_V2P_REQ) {
+		memcpy(vf->mbx.request, vf->mbx.mem, sizeof(vf->mbx.request));
+		igbvf_mbx_send(vf);
+	}
+	igbvf_wr(vf, IGBVF_V2PMAILBOX, value);
+}
+
+/**
+ * igbvf_mbx_quiesce - let the PF finish what the guest asked for
+ * @vf: the device
+ *
+ * If it does not in time, the request stays in flight: on this device the
+ * answer will be found on release, another PF will be asked again.
+ */
+void igbvf_mbx_quiesce(struct igbvf *vf)
+{
+	unsigned long timeout =
+		jiffies + msecs_to_jiffies(igbvf_mailbox_timeout_ms);
+
+	igbvf_mbx_look(vf);
+	while (vf->mbx.in_flight && time_before(jiffies, timeout)) {
+		usleep_range(IGBVF_MBX_POLL_US / 5, IGBVF_MBX_POLL_US);
+		igbvf_mbx_look(vf);
+	}
+	vf->mbx.resend = false;
+	vf->mbx.held = 0;
+}
+
+static int igbvf_mbx_own(struct igbvf *vf, u32 *stash)
+{
+	u32 control;
+	int i;
+
+	for (i = 0; i < IGBVF_MBX_OWN_US / IGBVF_MBX_POLL_US; i++) {
+		igbvf_wr(vf, IGBVF_V2PMAILBOX, IGBVF_V2P_VFU);
+		control = igbvf_rd(vf, IGBVF_V2PMAILBOX);
+		if (igbvf_gone(control))
+			return -ENODEV;
+		*stash |= control & IGBVF_V2P_R2C;
+		if (control & IGBVF_V2P_VFU)
+			return 0;
+		usleep_range(IGBVF_MBX_POLL_US / 5, IGBVF_MBX_POLL_US);
+	}
+	return -EBUSY;
+}
+
+/**
+ * igbvf_mbx_release - do what was kept back while the device was quiet
+ * @vf: the device
+ */
+void igbvf_mbx_release(struct igbvf *vf)
+{
+	u32 control = 0;
+
+	if (vf->mbx.held & IGBVF_V2P_REQ)
+		memcpy(vf->mbx.request, vf->mbx.mem, sizeof(vf->mbx.request));
+	if ((vf->mbx.held & IGBVF_V2P_REQ) || vf->mbx.resend) {
+		if (igbvf_mbx_own(vf, &vf->mbx.r2c))
+			dev_warn_ratelimited(&vfio_pci_mig_pdev(vf->mig)->dev,
+					     "mailbox is held by the PF\n");
+		igbvf_mbx_send(vf);
+		control |= IGBVF_V2P_REQ;
+	}
+	control |= vf->mbx.held & IGBVF_V2P_ACK;
+	if (vf->mbx.owned)
+		control |= IGBVF_V2P_VFU;
+	if (control)
+		igbvf_wr(vf, IGBVF_V2PMAILBOX, control);
+	vf->mbx.held = 0;
+	vf->mbx.resend = false;
+}
+
+/* Wait until all bits of @bits have been seen set. */
+static int igbvf_mbx_wait(struct igbvf *vf, u32 *stash, u32 bits)
+{
+	u32 control;
+	int ret;
+
+	ret = read_poll_timeout(igbvf_rd, control,
+				igbvf_gone(control) ||
+				((*stash |= control & IGBVF_V2P_R2C) & bits) == bits,
+				IGBVF_MBX_POLL_US,
+				igbvf_mailbox_timeout_ms * 1000, false,
+				vf, IGBVF_V2PMAILBOX);
+	return igbvf_gone(control) ? -ENODEV : ret;
+}
+
+/**
+ * igbvf_mbx_wait_pf - wait until the PF's driver is there
+ * @vf: the device
+ *
+ * Return: 0; -ETIMEDOUT: the PF stays in reset, its interface is down.
+ */
+int igbvf_mbx_wait_pf(struct igbvf *vf)
+{
+	u32 control;
+	int ret;
+
+	ret = read_poll_timeout(igbvf_rd, control,
+				igbvf_gone(control) ||
+				!(control & IGBVF_V2P_RSTI),
+				IGBVF_MBX_POLL_US,
+				igbvf_mailbox_timeout_ms * 1000, false,
+				vf, IGBVF_V2PMAILBOX);
+	return igbvf_gone(control) ? -ENODEV : ret;
+}
+
+/**
+ * igbvf_mbx_call - ask the PF ourselves
+ * @vf: the device, quiet
+ * @request: message
+ * @words: dwords of @request, at most IGBVF_VMBMEM_WORDS
+ * @reply: gets the answer
+ * @reply_words: dwords of @reply
+ *
+ * Return: 0 and an answer to this request, be it ACK or NACK; -ETIMEDOUT,
+ * -EBUSY (mailbox held by the PF), -EPROTO (the PF says something else),
+ * -ENODEV.
+ */
+int igbvf_mbx_call(struct igbvf *vf, const u32 *request, unsigned int words,
+		   u32 *reply, unsigned int reply_words)
+{
+	u32 stash = 0;
+	unsigned int i;
+	int ret;
+
+	ret = igbvf_mbx_own(vf, &stash);
+	if (ret)
+		return ret;
+
+	stash = 0;
+	igbvf_mbx_mem_to_hw(vf, request, words);
+	igbvf_wr(vf, IGBVF_V2PMAILBOX, IGBVF_V2P_REQ);
+	ret = igbvf_mbx_wait(vf, &stash, IGBVF_V2P_PFACK | IGBVF_V2P_PFSTS);
+	if (ret)
+		return ret;
+
+	for (i = 0; i < reply_words; i++)
+		reply[i] = igbvf_rd(vf, IGBVF_VMBMEM + 4 * i);
+	igbvf_wr(vf, IGBVF_V2PMAILBOX, IGBVF_V2P_ACK);
+
+	if (IGBVF_MSG_TYPE(reply[0]) != IGBVF_MSG_TYPE(request[0]) ||
+	    !(reply[0] & (IGBVF_MSG_ACK | IGBVF_MSG_NACK)))
+		return -EPROTO;
+	return 0;
+}
