@@ -15,7 +15,7 @@ static enum mig_level mig_level(u32 state)
 {
 	if (!(state & MIG_R))
 		return MIG_STOPPED;
-	return state & MIG_N ? MIG_QUIET : MIG_WORKING;
+	return (state & MIG_N) ? MIG_QUIET : MIG_WORKING;
 }
 
 /**

@@ -35,6 +35,7 @@
  * @MIG_STEP_RESUME_BEGIN: reset the device and open an incoming stream
  * @MIG_STEP_RESUME_END: end the incoming stream; fails unless it is complete
  *	and has been loaded
+ * @MIG_STEP_COUNT: number of steps
  */
 enum mig_step {
 	MIG_STEP_QUIESCE,

@@ -124,7 +124,7 @@ static int mig_step_resume_end(struct vfio_pci_mig *mig)
 
 	if (ret) {
 		dev_warn_ratelimited(&mig->core.pdev->dev,
-				     "RESUMING cannot be left, only reset: %s (%d)\n",
+				     "RESUMING cannot be left: %s (%d)\n",
 				     parser->reason, ret);
 		return ret;
 	}

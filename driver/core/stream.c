@@ -601,10 +601,11 @@ int mig_parser_finish(struct mig_parser *parser)
  * mig_parser_record - find a record in a complete sequence
  * @parser: the parser
  * @type: type of the record
- * @length: receives the length of the payload
+ * @length: receives the length of the payload; NULL if it is of no interest,
+ *	because the type has only one
  *
- * Return: the payload; or NULL, and 0 in @length, if the sequence does not
- * have this record or is not complete.
+ * Return: the payload, aligned to VFIO_MIG_RECORD_ALIGN; or NULL if the
+ * sequence does not have this record or is not complete.
  */
 const void *mig_parser_record(const struct mig_parser *parser, u16 type,
 			      u32 *length)
@@ -612,14 +613,14 @@ const void *mig_parser_record(const struct mig_parser *parser, u16 type,
 	struct vfio_mig_record record;
 	size_t at = 0;
 
-	*length = 0;
 	if (!parser->complete)
 		return NULL;
 
 	while (at < parser->staged) {
 		memcpy(&record, parser->buf + at, sizeof(record));
 		if (le16_to_cpu(record.type) == type) {
-			*length = le32_to_cpu(record.length);
+			if (length)
+				*length = le32_to_cpu(record.length);
 			return parser->buf + at + sizeof(record);
 		}
 		at += MIG_RECORD_SIZE(le32_to_cpu(record.length));
