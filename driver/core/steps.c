@@ -62,6 +62,8 @@ static int mig_step_capture(struct vfio_pci_mig *mig)
 	struct mig_encoder enc;
 	int ret;
 
+	session->used = 0;
+	session->pos = 0;
 	mig_encoder_init(&enc, session->buf, session->size, mig->sequence + 1);
 	ret = mig_encode_begin(&enc, &mig->self);
 	if (ret)
@@ -79,7 +81,6 @@ static int mig_step_capture(struct vfio_pci_mig *mig)
 		return ret;
 	mig->sequence++;
 	session->used = enc.used;
-	session->pos = 0;
 	return 0;
 }
 
@@ -166,10 +167,7 @@ static int mig_undo(void *context, enum mig_step step)
 	switch (step) {
 	case MIG_STEP_QUIESCE:
 		return mig_step_release(mig);
-	case MIG_STEP_RELEASE:
-		return mig_step_quiesce(mig);
 	case MIG_STEP_SAVE_BEGIN:
-	case MIG_STEP_RESUME_BEGIN:
 		/* Dropped with what the door has allocated and did not use. */
 		mig->next_session = mig->session;
 		mig->session = NULL;
@@ -179,11 +177,13 @@ static int mig_undo(void *context, enum mig_step step)
 		mig->session = mig->retired;
 		mig->retired = NULL;
 		return 0;
-	case MIG_STEP_CAPTURE:
-		mig->session->used = 0;
+	case MIG_STEP_STOP:
+	case MIG_STEP_START:
 		return 0;
 	default:
-		return 0;
+		/* The others only ever come last: nothing after them fails. */
+		WARN_ON_ONCE(1);
+		return -EINVAL;
 	}
 }
 
