@@ -12,6 +12,24 @@
 #include <linux/vfio_pci_core.h>
 
 /*
+ * PRE_COPY came with 6.2. Where user space does not know it, it is not offered
+ * through v2; v1's SAVING|RUNNING needs none of this.
+ */
+#ifndef VFIO_MIGRATION_PRE_COPY
+#define VFIO_MIGRATION_PRE_COPY		0
+#define VFIO_DEVICE_STATE_PRE_COPY	6
+#define VFIO_DEVICE_STATE_PRE_COPY_P2P	7
+#define VFIO_MIG_GET_PRECOPY_INFO	_IO(VFIO_TYPE, VFIO_BASE + 21)
+
+struct vfio_precopy_info {
+	__u32 argsz;
+	__u32 flags;
+	__aligned_u64 initial_bytes;
+	__aligned_u64 dirty_bytes;
+};
+#endif
+
+/*
  * Mappings of the device fd can be withdrawn by file offset where the fd has
  * an inode of its own. Elsewhere (6.1) it shares one with all anonymous
  * inodes, so there we do not offer mappings that we would have to withdraw.
@@ -41,6 +59,13 @@ static inline void mig_compat_zap(struct vfio_pci_core_device *core,
 static inline void mig_compat_zap_bars(struct vfio_pci_core_device *core)
 {
 }
+#endif
+
+/* VMA flags got a setter with 6.3. */
+#ifdef MIG_HAVE_VM_FLAGS_SET
+#define mig_compat_vm_flags_set(vma, flags)	vm_flags_set(vma, flags)
+#else
+#define mig_compat_vm_flags_set(vma, flags)	((vma)->vm_flags |= (flags))
 #endif
 
 /*

@@ -49,20 +49,26 @@ struct mig_guard {
 /**
  * struct mig_session - one outgoing or incoming stream
  * @ref: one for the device while attached, one for the data fd
- * @guard: protects @mig, @buf, @used and @parser
+ * @guard: protects everything else but @io_mutex and @bounce
  * @mig: the device; NULL once the session is over
  * @incoming: RESUMING, not SAVING
  * @loaded: the sequence that @parser has completed is in the device
  * @over: @mig is NULL, for poll, which takes no lock
- * @io_mutex: one read or write at a time; protects @pos and @bounce. Held over
- *	user access, hence never taken by anything but read and write.
+ * @io_mutex: one read or write of the data fd at a time; protects @bounce.
+ *	Held over user access, hence never taken by anything else. Outside of
+ *	the guard.
  * @wait: poll
- * @buf: outgoing: the sequence; incoming: the parser's staging buffer
+ * @buf: outgoing: what is to be read; incoming: the parser's staging buffer
  * @size: bytes in @buf
- * @used: outgoing: bytes to be read
+ * @used: outgoing: bytes in @buf that may be read
  * @pos: outgoing: bytes read so far
+ * @first: outgoing: where in @buf the first record begins
+ * @segment: outgoing, v1: bytes from @pos on that are in the data window
+ * @segment_taken: outgoing, v1: the user knows the size of @segment
+ * @sequence: outgoing: number of the latest sequence; 0: none yet
+ * @generation: outgoing: changes when @buf is laid out anew
  * @parser: incoming
- * @bounce: user data on its way in or out
+ * @bounce: user data on its way in or out; v1, which has no fd: the guard's
  */
 struct mig_session {
 	struct kref ref;
@@ -77,8 +83,39 @@ struct mig_session {
 	size_t size;
 	size_t used;
 	size_t pos;
+	size_t first;
+	size_t segment;
+	bool segment_taken;
+	u32 sequence;
+	u32 generation;
 	struct mig_parser parser;
 	u8 bounce[MIG_PAGE];
+};
+
+/**
+ * enum mig_door - by which uAPI a request comes
+ * @MIG_DOOR_NONE: the device is RUNNING, nobody has begun a migration
+ * @MIG_DOOR_V1: the migration region
+ * @MIG_DOOR_V2: VFIO_DEVICE_FEATURE_MIG_DEVICE_STATE
+ */
+enum mig_door {
+	MIG_DOOR_NONE,
+	MIG_DOOR_V1,
+	MIG_DOOR_V2,
+};
+
+/**
+ * struct mig_window - the data window of the migration region
+ * @lock: protects @page; below mmap_lock and the guard, nothing is below it
+ * @page: pages of the session, allocated when first used
+ * @pages: number of @page
+ * @region: index of the region; 0: not registered
+ */
+struct mig_window {
+	struct mutex lock;
+	struct page **page;
+	unsigned int pages;
+	unsigned int region;
 };
 
 /**
@@ -103,13 +140,13 @@ struct mig_standin {
  * @stream_max: bytes of the longest sequence that @backend can write
  * @guard: the state lock
  * @state: MIG_*, as in fsm.h; guard->mutex
+ * @owner: door that took the device out of RUNNING; guard->mutex
  * @broken: nothing but a reset helps; guard->mutex
  * @session: the stream in progress; guard->mutex
  * @retired: stream that the transition under way has ended, kept to be
  *	re-attached if a later step fails; guard->mutex
  * @next_session: allocated by a door for the transition under way;
  *	guard->mutex
- * @sequence: number of the latest sequence written; guard->mutex
  * @resetting: task that is resetting the function for RESUMING
  * @io_lock: see above
  * @opened: between open and close; io_lock
@@ -120,6 +157,7 @@ struct mig_standin {
  * @bar: the watched BARs, mapped between open and close
  * @standin: one for each shielded page, in @backend->ranges' order
  * @nr_standins: number of @standin
+ * @window: v1
  * @priv: the backend's
  */
 struct vfio_pci_mig {
@@ -130,11 +168,11 @@ struct vfio_pci_mig {
 
 	struct mig_guard *guard;
 	u32 state;
+	enum mig_door owner;
 	bool broken;
 	struct mig_session *session;
 	struct mig_session *retired;
 	struct mig_session *next_session;
-	u32 sequence;
 	struct task_struct *resetting;
 
 	struct mutex io_lock;
@@ -146,6 +184,7 @@ struct vfio_pci_mig {
 	void __iomem *bar[PCI_STD_NUM_BARS];
 	struct mig_standin *standin;
 	unsigned int nr_standins;
+	struct mig_window window;
 
 	u64 priv[];
 };
@@ -164,16 +203,36 @@ void mig_guard_unlock(struct mig_guard *guard);
 void mig_guard_reset_done(struct mig_guard *guard);
 
 /* steps.c */
-int mig_change_state_locked(struct vfio_pci_mig *mig, u32 to);
+int mig_request_locked(struct vfio_pci_mig *mig, enum mig_door door, u32 to,
+		       struct file **filp);
 int mig_load_locked(struct vfio_pci_mig *mig, struct mig_session *session);
 void mig_clean_state_locked(struct vfio_pci_mig *mig, bool in_reset);
 
 /* session.c */
 struct mig_session *mig_session_alloc(struct vfio_pci_mig *mig, bool incoming);
-struct file *mig_session_file(struct mig_session *session);
 void mig_session_get(struct mig_session *session);
 void mig_session_put(struct mig_session *session);
 void mig_session_detach_locked(struct mig_session *session);
+int mig_session_begin_locked(struct mig_session *session,
+			     struct mig_encoder *enc);
+void mig_session_commit_locked(struct mig_session *session,
+			       const struct mig_encoder *enc);
+size_t mig_session_pending_locked(struct mig_session *session);
+void mig_session_ack_locked(struct mig_session *session);
+int mig_session_take_locked(struct mig_session *session, const u8 *data,
+			    size_t len);
+
+/* datafd.c */
+struct file *mig_datafd_file(struct mig_session *session);
+
+/* window.c */
+int mig_window_init(struct vfio_pci_mig *mig);
+void mig_window_free(struct vfio_pci_mig *mig);
+void mig_window_renew(struct vfio_pci_mig *mig);
+size_t mig_window_size(const struct mig_window *window);
+int mig_window_copy(struct vfio_pci_mig *mig, size_t offset, void *data,
+		    size_t len, bool write);
+int mig_window_mmap(struct vfio_pci_mig *mig, struct vm_area_struct *vma);
 
 /* pci.c */
 void mig_device_lock(struct vfio_pci_mig *mig);
@@ -205,6 +264,9 @@ ssize_t mig_bar_rw(struct vfio_pci_mig *mig, char __user *buf, size_t count,
 int mig_bar_mmap(struct vfio_pci_mig *mig, struct vm_area_struct *vma);
 int mig_bar_region_info(struct vfio_device *vdev, struct vfio_region_info *info,
 			struct vfio_info_cap *caps);
+
+/* v1.c */
+int mig_v1_open(struct vfio_pci_mig *mig);
 
 /* v2.c */
 extern const struct vfio_migration_ops mig_v2_ops;

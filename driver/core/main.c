@@ -68,6 +68,18 @@ void vfio_pci_mig_broken(struct vfio_pci_mig *mig, const char *reason)
 }
 EXPORT_SYMBOL_GPL(vfio_pci_mig_broken);
 
+static void mig_close_backend(struct vfio_pci_mig *mig)
+{
+	mig_guard_lock(mig->guard);
+	mig_clean_state_locked(mig, false);
+	mig_io_lock(mig);
+	mig->opened = false;
+	if (mig->backend->close)
+		mig->backend->close(mig);
+	mig_io_unlock(mig);
+	mig_guard_unlock(mig->guard);
+}
+
 static int mig_open_device(struct vfio_device *vdev)
 {
 	struct vfio_pci_mig *mig = mig_from_vdev(vdev);
@@ -87,7 +99,7 @@ static int mig_open_device(struct vfio_device *vdev)
 
 	mig_guard_lock(mig->guard);
 	mig->state = MIG_R;
-	mig->sequence = 0;
+	mig->owner = MIG_DOOR_NONE;
 	mig->broken = false;
 	mig_io_lock(mig);
 	mig->shielded = false;
@@ -99,9 +111,15 @@ static int mig_open_device(struct vfio_device *vdev)
 	if (ret)
 		goto close_bar;
 
+	ret = mig_v1_open(mig);
+	if (ret)
+		goto close_backend;
+
 	vfio_pci_core_finish_enable(&mig->core);
 	return 0;
 
+close_backend:
+	mig_close_backend(mig);
 close_bar:
 	mig_bar_close(mig);
 disable:
@@ -113,15 +131,7 @@ static void mig_close_device(struct vfio_device *vdev)
 {
 	struct vfio_pci_mig *mig = mig_from_vdev(vdev);
 
-	mig_guard_lock(mig->guard);
-	mig_clean_state_locked(mig, false);
-	mig_io_lock(mig);
-	mig->opened = false;
-	if (mig->backend->close)
-		mig->backend->close(mig);
-	mig_io_unlock(mig);
-	mig_guard_unlock(mig->guard);
-
+	mig_close_backend(mig);
 	mig_bar_close(mig);
 	vfio_pci_core_close_device(vdev);
 }
@@ -171,6 +181,7 @@ static int mig_init_device(struct vfio_device *vdev)
 	int ret;
 
 	mutex_init(&mig->io_lock);
+	mutex_init(&mig->window.lock);
 	mig->guard = mig_guard_alloc(mig);
 	if (!mig->guard)
 		return -ENOMEM;
@@ -180,7 +191,8 @@ static int mig_init_device(struct vfio_device *vdev)
 		mig_guard_remove(mig->guard);
 		return ret;
 	}
-	vdev->migration_flags = VFIO_MIGRATION_STOP_COPY | VFIO_MIGRATION_P2P;
+	vdev->migration_flags = VFIO_MIGRATION_STOP_COPY | VFIO_MIGRATION_P2P |
+				VFIO_MIGRATION_PRE_COPY;
 	vdev->mig_ops = &mig_v2_ops;
 	return 0;
 }
@@ -189,6 +201,7 @@ static void mig_release_device(struct vfio_device *vdev)
 {
 	struct vfio_pci_mig *mig = mig_from_vdev(vdev);
 
+	mig_window_free(mig);
 	mig_bar_free(mig);
 	mig_guard_remove(mig->guard);
 	mutex_destroy(&mig->io_lock);
@@ -266,13 +279,17 @@ int vfio_pci_mig_probe(struct pci_dev *pdev,
 	ret = mig_bar_init(mig);
 	if (ret)
 		goto put;
+	ret = mig_window_init(mig);
+	if (ret)
+		goto put;
 	dev_set_drvdata(&pdev->dev, &mig->core);
 	ret = vfio_pci_core_register_device(&mig->core);
 	if (ret)
 		goto put;
 
-	pci_info(pdev, "%s: migration v2 (STOP_COPY, P2P), state up to %zu bytes, rings %s\n",
-		 backend->name, mig->stream_max,
+	pci_info(pdev, "%s: migration v1 (NDMA) and v2 (STOP_COPY, P2P%s), state up to %zu bytes, rings %s\n",
+		 backend->name, VFIO_MIGRATION_PRE_COPY ? ", PRE_COPY" : "",
+		 mig->stream_max,
 		 mig_bar_mmap_possible(mig) ? "mmapped" : "trapped");
 	return 0;
 

@@ -1,20 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Sessions: one outgoing or incoming device state stream each, and the data
- * fd by which v2 reads or writes it.
+ * Sessions: one outgoing or incoming device state stream each, whichever door
+ * it goes through.
  *
  * A session belongs to the device while it is attached. Reset, close and the
- * end of the state detach it; the fd may live on, and then only answers that
- * its device is gone.
+ * end of the state detach it; a data fd may live on, and then only answers
+ * that its device is gone.
  */
-#include <linux/anon_inodes.h>
-#include <linux/file.h>
-#include <linux/fs.h>
 #include <linux/mm.h>
-#include <linux/module.h>
-#include <linux/poll.h>
 #include <linux/slab.h>
-#include <linux/uaccess.h>
 
 #include "core.h"
 
@@ -35,7 +29,8 @@ struct mig_session *mig_session_alloc(struct vfio_pci_mig *mig, bool incoming)
 	if (!session)
 		return NULL;
 
-	session->size = mig->stream_max;
+	/* A sequence, and before it what is left of an earlier one's record. */
+	session->size = 2 * mig->stream_max;
 	session->buf = kvzalloc(session->size, GFP_KERNEL);
 	if (!session->buf) {
 		kfree(session);
@@ -98,69 +93,117 @@ void mig_session_detach_locked(struct mig_session *session)
 	mig_session_put(session);
 }
 
-/* Copy the next piece of the sequence to the bounce buffer. */
-static ssize_t mig_session_next(struct mig_session *session, size_t len)
+/*
+ * An unfinished sequence is dropped by its reader when a new one begins, but
+ * not in the middle of a record: keep the rest of the one that is being read.
+ */
+static void mig_session_trim_locked(struct mig_session *session)
 {
-	ssize_t bytes = -ENODEV;
+	size_t end = session->first;
 
-	lockdep_assert_held(&session->io_mutex);
-	mig_guard_lock(session->guard);
-	if (session->mig) {
-		bytes = min3(len, session->used - session->pos,
-			     sizeof(session->bounce));
-		memcpy(session->bounce, session->buf + session->pos, bytes);
-	}
-	mig_guard_unlock(session->guard);
-	return bytes;
-}
+	while (end < session->pos) {
+		struct vfio_mig_record record;
 
-static ssize_t mig_session_read(struct file *filp, char __user *buf, size_t len,
-				loff_t *pos)
-{
-	struct mig_session *session = filp->private_data;
-	ssize_t done = 0, bytes;
-	int ret = 0;
-
-	if (pos && *pos)
-		return -ESPIPE;
-	if (mutex_lock_interruptible(&session->io_mutex))
-		return -ERESTARTSYS;
-
-	while (len) {
-		bytes = mig_session_next(session, len);
-		if (bytes < 0)
-			ret = bytes;
-		if (bytes <= 0)
-			break;
-		if (copy_to_user(buf + done, session->bounce, bytes)) {
-			ret = -EFAULT;
-			break;
-		}
-		session->pos += bytes;
-		done += bytes;
-		len -= bytes;
+		memcpy(&record, session->buf + end, sizeof(record));
+		end += MIG_RECORD_SIZE(le32_to_cpu(record.length));
 	}
 
-	mutex_unlock(&session->io_mutex);
-	return done ? done : ret;
+	memmove(session->buf, session->buf + session->pos, end - session->pos);
+	session->first = end - session->pos;
+	session->used = session->first;
+	session->pos = 0;
+	session->generation++;
 }
 
-/* Parse what is in the bounce buffer; load the state when it is complete. */
-static int mig_session_take(struct mig_session *session, size_t len)
+/**
+ * mig_session_begin_locked - begin a sequence in an outgoing stream
+ * @session: the session; the state lock is held
+ * @enc: gets the encoder, with HEADER and IDENTITY written
+ *
+ * Data that have not been read yet are dropped, up to the border of a record.
+ *
+ * Return: 0 or -ENOSPC.
+ */
+int mig_session_begin_locked(struct mig_session *session,
+			     struct mig_encoder *enc)
 {
+	lockdep_assert_held(&session->guard->mutex);
+	/* What a user has been told the size of, it has taken. */
+	mig_session_ack_locked(session);
+	session->segment = 0;
+	mig_session_trim_locked(session);
+	mig_encoder_init(enc, session->buf + session->first,
+			 session->size - session->first, ++session->sequence);
+	return mig_encode_begin(enc, &session->mig->self);
+}
+
+/**
+ * mig_session_commit_locked - what has been encoded may be read
+ * @session: the session; the state lock is held
+ * @enc: from mig_session_begin_locked()
+ */
+void mig_session_commit_locked(struct mig_session *session,
+			       const struct mig_encoder *enc)
+{
+	lockdep_assert_held(&session->guard->mutex);
+	session->used = session->first + enc->used;
+}
+
+/**
+ * mig_session_pending_locked - bytes that can be read now
+ * @session: an attached outgoing session; the state lock is held
+ *
+ * While the device is running, that is the identity: so that a destination
+ * can refuse an unfit source before the guest is stopped.
+ */
+size_t mig_session_pending_locked(struct mig_session *session)
+{
+	struct mig_encoder enc;
+
+	lockdep_assert_held(&session->guard->mutex);
+	if (!session->sequence && (session->mig->state & MIG_R) &&
+	    !mig_session_begin_locked(session, &enc))
+		mig_session_commit_locked(session, &enc);
+	return session->used - session->pos;
+}
+
+/**
+ * mig_session_ack_locked - the segment whose size was asked for has been read
+ * @session: an outgoing session; the state lock is held
+ */
+void mig_session_ack_locked(struct mig_session *session)
+{
+	lockdep_assert_held(&session->guard->mutex);
+	if (!session->segment_taken)
+		return;
+	session->pos += session->segment;
+	session->segment = 0;
+	session->segment_taken = false;
+}
+
+/**
+ * mig_session_take_locked - take a piece of an incoming stream
+ * @session: an attached incoming session; the state lock is held
+ * @data: the piece
+ * @len: bytes
+ *
+ * Loads the state into the device as soon as it is complete. Says in the log
+ * why a stream is refused.
+ *
+ * Return: 0, or -errno: the verdict on the stream, latched.
+ */
+int mig_session_take_locked(struct mig_session *session, const u8 *data,
+			    size_t len)
+{
+	bool known = session->parser.error;
 	size_t done = 0;
 	ssize_t bytes;
 	int ret = 0;
 
-	lockdep_assert_held(&session->io_mutex);
-	mig_guard_lock(session->guard);
-	while (done < len) {
-		if (!session->mig) {
-			ret = -ENODEV;
-			break;
-		}
-		bytes = mig_parser_feed(&session->parser,
-					session->bounce + done, len - done);
+	lockdep_assert_held(&session->guard->mutex);
+	while (!ret && done < len) {
+		bytes = mig_parser_feed(&session->parser, data + done,
+					len - done);
 		if (bytes < 0) {
 			ret = bytes;
 			break;
@@ -168,113 +211,14 @@ static int mig_session_take(struct mig_session *session, size_t len)
 		done += bytes;
 		if (!session->parser.complete) {
 			session->loaded = false;
-			continue;
+		} else if (!session->loaded) {
+			ret = mig_load_locked(session->mig, session);
+			session->loaded = !ret;
 		}
-		if (session->loaded)
-			continue;
-		ret = mig_load_locked(session->mig, session);
-		if (ret)
-			break;
 	}
-	if (ret && session->mig)
+	if (ret && !known)
 		dev_warn_ratelimited(&session->mig->core.pdev->dev,
 				     "incoming state refused: %s (%d)\n",
 				     session->parser.reason, ret);
-	mig_guard_unlock(session->guard);
 	return ret;
-}
-
-static ssize_t mig_session_write(struct file *filp, const char __user *buf,
-				 size_t len, loff_t *pos)
-{
-	struct mig_session *session = filp->private_data;
-	size_t bytes, done = 0;
-	int ret = 0;
-
-	if (pos && *pos)
-		return -ESPIPE;
-	if (mutex_lock_interruptible(&session->io_mutex))
-		return -ERESTARTSYS;
-
-	len = min_t(size_t, len, MAX_RW_COUNT);
-	while (done < len) {
-		bytes = min(len - done, sizeof(session->bounce));
-		if (copy_from_user(session->bounce, buf + done, bytes)) {
-			/* What came before has been taken. */
-			ret = done ? 0 : -EFAULT;
-			break;
-		}
-		/*
-		 * A refusal fails the whole call, although earlier bytes of it
-		 * were taken: the stream cannot be continued anyway, and a
-		 * VMM must not learn it only from its next write.
-		 */
-		ret = mig_session_take(session, bytes);
-		if (ret)
-			break;
-		done += bytes;
-	}
-
-	mutex_unlock(&session->io_mutex);
-	return ret ? ret : done;
-}
-
-static __poll_t mig_session_poll(struct file *filp, poll_table *wait)
-{
-	struct mig_session *session = filp->private_data;
-
-	poll_wait(filp, &session->wait, wait);
-	if (READ_ONCE(session->over))
-		return EPOLLIN | EPOLLOUT | EPOLLRDNORM | EPOLLWRNORM |
-		       EPOLLRDHUP | EPOLLHUP;
-	return session->incoming ? EPOLLOUT | EPOLLWRNORM :
-				   EPOLLIN | EPOLLRDNORM;
-}
-
-/*
- * Closing the fd neither applies nor discards anything and changes no state:
- * VMMs close it before leaving the state as well as after.
- */
-static int mig_session_release(struct inode *inode, struct file *filp)
-{
-	mig_session_put(filp->private_data);
-	return 0;
-}
-
-static const struct file_operations mig_save_fops = {
-	.owner = THIS_MODULE,
-	.read = mig_session_read,
-	.poll = mig_session_poll,
-	.release = mig_session_release,
-};
-
-static const struct file_operations mig_resume_fops = {
-	.owner = THIS_MODULE,
-	.write = mig_session_write,
-	.poll = mig_session_poll,
-	.release = mig_session_release,
-};
-
-/**
- * mig_session_file - make a data fd's file for a session
- * @session: the session; the file takes a reference of its own
- *
- * Return: the file, or an ERR_PTR.
- */
-struct file *mig_session_file(struct mig_session *session)
-{
-	struct file *filp;
-
-	if (session->incoming)
-		filp = anon_inode_getfile("vfio-mig-resume", &mig_resume_fops,
-					  session, O_WRONLY);
-	else
-		filp = anon_inode_getfile("vfio-mig-save", &mig_save_fops,
-					  session, O_RDONLY);
-	if (IS_ERR(filp))
-		return filp;
-
-	mig_session_get(session);
-	stream_open(filp->f_inode, filp);
-	return filp;
 }

@@ -13,6 +13,8 @@
  *     counted what has arrived.
  * Only then is quiet acknowledged. Leaving it takes the reverse order.
  */
+#include <linux/file.h>
+
 #include "core.h"
 
 static int mig_step_quiesce(struct vfio_pci_mig *mig)
@@ -58,14 +60,10 @@ static int mig_step_release(struct vfio_pci_mig *mig)
 
 static int mig_step_capture(struct vfio_pci_mig *mig)
 {
-	struct mig_session *session = mig->session;
 	struct mig_encoder enc;
 	int ret;
 
-	session->used = 0;
-	session->pos = 0;
-	mig_encoder_init(&enc, session->buf, session->size, mig->sequence + 1);
-	ret = mig_encode_begin(&enc, &mig->self);
+	ret = mig_session_begin_locked(mig->session, &enc);
 	if (ret)
 		return ret;
 
@@ -79,8 +77,7 @@ static int mig_step_capture(struct vfio_pci_mig *mig)
 	ret = mig_encode_end(&enc);
 	if (ret)
 		return ret;
-	mig->sequence++;
-	session->used = enc.used;
+	mig_session_commit_locked(mig->session, &enc);
 	return 0;
 }
 
@@ -90,6 +87,7 @@ static int mig_step_stream_begin(struct vfio_pci_mig *mig)
 		return -EINVAL;
 	mig->session = mig->next_session;
 	mig->next_session = NULL;
+	mig_window_renew(mig);
 	return 0;
 }
 
@@ -217,16 +215,8 @@ static void mig_drop_session(struct mig_session **session)
 	*session = NULL;
 }
 
-/**
- * mig_change_state_locked - carry out one transition
- * @mig: the device; the state lock is held
- * @to: MIG_* bits. If a stream begins on the way, mig->next_session has been
- *	set by the caller; it is consumed, or dropped on failure.
- *
- * Return: 0; or -errno, and the state is as before, or ERROR if that cannot
- * be had.
- */
-int mig_change_state_locked(struct vfio_pci_mig *mig, u32 to)
+/* Carry out one transition. mig->next_session is consumed or dropped. */
+static int mig_change_state_locked(struct vfio_pci_mig *mig, u32 to)
 {
 	u32 from = mig->state;
 	int ret;
@@ -236,7 +226,7 @@ int mig_change_state_locked(struct vfio_pci_mig *mig, u32 to)
 	pci_dbg(mig->core.pdev, "%s -> %s: %d\n", mig_state_name(from),
 		mig_state_name(to), ret);
 
-	if (ret && mig->state == MIG_ERROR) {
+	if (ret && mig->state == MIG_ERROR && from != MIG_ERROR) {
 		mig_silence(mig);
 		mig_drop_session(&mig->session);
 		dev_err_ratelimited(&mig->core.pdev->dev,
@@ -244,8 +234,76 @@ int mig_change_state_locked(struct vfio_pci_mig *mig, u32 to)
 				    mig_state_name(from), mig_state_name(to),
 				    ret);
 	}
+	if (mig->retired)
+		mig_window_renew(mig);
 	mig_drop_session(&mig->retired);
 	mig_drop_session(&mig->next_session);
+	return ret;
+}
+
+/* Can @door change the state now? */
+static int mig_check_request(struct vfio_pci_mig *mig, enum mig_door door,
+			     u32 to)
+{
+	if (!mig_state_valid(to))
+		return -EINVAL;
+	if (mig->state == MIG_ERROR)
+		return -EIO;
+	if (mig->owner != MIG_DOOR_NONE && mig->owner != door)
+		return -EBUSY;
+	return 0;
+}
+
+/**
+ * mig_request_locked - a user asks for another state
+ * @mig: the device; the state lock is held
+ * @door: the uAPI that the request came by. Until the device is RUNNING again
+ *	the other one is refused.
+ * @to: MIG_* bits
+ * @filp: if a stream begins, gets a file to read or write it by, or NULL;
+ *	NULL if none is wanted
+ *
+ * A stream that begins gets its session and its file first, so that there is
+ * nothing left that can fail for want of memory once the device has moved.
+ *
+ * Return: 0; -EINVAL (not a state), -EBUSY (the other door's migration), -EIO
+ * (ERROR, which only reset ends), -ENOMEM; or as the step that failed, and the
+ * state is as before, or ERROR if that cannot be had.
+ */
+int mig_request_locked(struct vfio_pci_mig *mig, enum mig_door door, u32 to,
+		       struct file **filp)
+{
+	u32 begins = to & ~mig->state & (MIG_S | MIG_M);
+	int ret;
+
+	lockdep_assert_held(&mig->guard->mutex);
+	if (filp)
+		*filp = NULL;
+	ret = mig_check_request(mig, door, to);
+	if (ret)
+		return ret;
+
+	if (begins) {
+		mig->next_session = mig_session_alloc(mig, begins & MIG_M);
+		if (!mig->next_session)
+			return -ENOMEM;
+	}
+	if (begins && filp) {
+		*filp = mig_datafd_file(mig->next_session);
+		if (IS_ERR(*filp)) {
+			ret = PTR_ERR(*filp);
+			*filp = NULL;
+			mig_drop_session(&mig->next_session);
+			return ret;
+		}
+	}
+
+	ret = mig_change_state_locked(mig, to);
+	mig->owner = mig->state == MIG_R ? MIG_DOOR_NONE : door;
+	if (ret && filp && *filp) {
+		fput(*filp);
+		*filp = NULL;
+	}
 	return ret;
 }
 
@@ -271,7 +329,6 @@ int mig_load_locked(struct vfio_pci_mig *mig, struct mig_session *session)
 	if (ret)
 		return mig_parser_fail(&session->parser, ret,
 				       "the device does not take it");
-	session->loaded = true;
 	return 0;
 }
 
@@ -288,7 +345,9 @@ void mig_clean_state_locked(struct vfio_pci_mig *mig, bool in_reset)
 	mig_drop_session(&mig->retired);
 	mig_drop_session(&mig->next_session);
 	mig->state = MIG_R;
+	mig->owner = MIG_DOOR_NONE;
 	mig->broken = false;
+	mig_window_renew(mig);
 
 	if (!in_reset)
 		down_read(&mig->core.memory_lock);

@@ -15,6 +15,10 @@ static enum vfio_device_mig_state mig_v2_state(u32 state)
 		return VFIO_DEVICE_STATE_RUNNING;
 	case MIG_R | MIG_N:
 		return VFIO_DEVICE_STATE_RUNNING_P2P;
+	case MIG_R | MIG_S:
+		return VFIO_DEVICE_STATE_PRE_COPY;
+	case MIG_R | MIG_S | MIG_N:
+		return VFIO_DEVICE_STATE_PRE_COPY_P2P;
 	case 0:
 	case MIG_N:
 		return VFIO_DEVICE_STATE_STOP;
@@ -47,40 +51,15 @@ static int mig_v2_bits(enum vfio_device_mig_state state, u32 *bits)
 	case VFIO_DEVICE_STATE_RESUMING:
 		*bits = MIG_M;
 		return 0;
+	case VFIO_DEVICE_STATE_PRE_COPY:
+		*bits = MIG_R | MIG_S;
+		return 0;
+	case VFIO_DEVICE_STATE_PRE_COPY_P2P:
+		*bits = MIG_R | MIG_S | MIG_N;
+		return 0;
 	default:
 		return -EINVAL;
 	}
-}
-
-/*
- * One arc. A stream that begins gets its session and its file first, so that
- * there is nothing left that can fail once the device has moved.
- */
-static struct file *mig_v2_arc(struct vfio_pci_mig *mig, u32 to)
-{
-	u32 begins = to & ~mig->state & (MIG_S | MIG_M);
-	struct file *filp = NULL;
-	int ret;
-
-	if (begins) {
-		mig->next_session = mig_session_alloc(mig, begins & MIG_M);
-		if (!mig->next_session)
-			return ERR_PTR(-ENOMEM);
-		filp = mig_session_file(mig->next_session);
-		if (IS_ERR(filp)) {
-			mig_session_detach_locked(mig->next_session);
-			mig->next_session = NULL;
-			return filp;
-		}
-	}
-
-	ret = mig_change_state_locked(mig, to);
-	if (ret) {
-		if (filp)
-			fput(filp);
-		return ERR_PTR(ret);
-	}
-	return filp;
 }
 
 static struct file *mig_v2_set_state(struct vfio_device *vdev,
@@ -89,36 +68,40 @@ static struct file *mig_v2_set_state(struct vfio_device *vdev,
 	struct vfio_pci_mig *mig = mig_from_vdev(vdev);
 	enum vfio_device_mig_state next;
 	struct file *filp = NULL;
+	int ret = 0;
 	u32 bits;
-	int ret;
 
 	mig_guard_lock(mig->guard);
-	while (mig_v2_state(mig->state) != target) {
-		/* Left by reset only; vfio_mig_get_next_state() would warn. */
+	while (!ret && mig_v2_state(mig->state) != target) {
+		/*
+		 * Not for vfio_mig_get_next_state(), which would warn of
+		 * states that we do not advertise.
+		 */
 		if (mig->state == MIG_ERROR) {
-			filp = ERR_PTR(-EIO);
+			ret = -EIO;
+			break;
+		}
+		if (mig->owner == MIG_DOOR_V1) {
+			ret = -EBUSY;
+			break;
+		}
+		/* Only the last arc of a path opens a stream. */
+		if (WARN_ON_ONCE(filp)) {
+			ret = -EINVAL;
 			break;
 		}
 		ret = vfio_mig_get_next_state(vdev, mig_v2_state(mig->state),
 					      target, &next);
 		if (!ret)
 			ret = mig_v2_bits(next, &bits);
-		if (ret) {
-			filp = ERR_PTR(ret);
-			break;
-		}
-		filp = mig_v2_arc(mig, bits);
-		if (IS_ERR(filp))
-			break;
-		/* Only the last arc of a path opens a stream. */
-		if (WARN_ON_ONCE(filp && next != target)) {
-			fput(filp);
-			filp = ERR_PTR(-EINVAL);
-			break;
-		}
+		if (!ret)
+			ret = mig_request_locked(mig, MIG_DOOR_V2, bits, &filp);
 	}
 	mig_guard_unlock(mig->guard);
-	return filp;
+
+	if (ret && filp)
+		fput(filp);
+	return ret ? ERR_PTR(ret) : filp;
 }
 
 static int mig_v2_get_state(struct vfio_device *vdev,
@@ -139,7 +122,7 @@ static int mig_v2_get_state(struct vfio_device *vdev,
 static int __maybe_unused mig_v2_data_size(struct vfio_device *vdev,
 					   unsigned long *length)
 {
-	*length = mig_from_vdev(vdev)->stream_max;
+	*length = 2 * mig_from_vdev(vdev)->stream_max;
 	return 0;
 }
 

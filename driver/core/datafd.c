@@ -1,0 +1,220 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The migration data fd of v2, by which a user reads or writes a session's
+ * stream.
+ */
+#include <linux/anon_inodes.h>
+#include <linux/file.h>
+#include <linux/fs.h>
+#include <linux/module.h>
+#include <linux/poll.h>
+#include <linux/uaccess.h>
+
+#include "compat.h"
+#include "core.h"
+
+/*
+ * Copy the next piece of the stream to the bounce buffer, and count it as
+ * read. Return: bytes; 0: end of the stream; -ENOMSG: nothing now; -ENODEV.
+ */
+static ssize_t mig_datafd_next(struct mig_session *session, size_t len,
+			       u32 *generation)
+{
+	ssize_t bytes = -ENODEV;
+
+	lockdep_assert_held(&session->io_mutex);
+	mig_guard_lock(session->guard);
+	if (session->mig) {
+		bytes = min3(len, mig_session_pending_locked(session),
+			     sizeof(session->bounce));
+		memcpy(session->bounce, session->buf + session->pos, bytes);
+		session->pos += bytes;
+		*generation = session->generation;
+		if (!bytes && (session->mig->state & MIG_R))
+			bytes = -ENOMSG;
+	}
+	mig_guard_unlock(session->guard);
+	return bytes;
+}
+
+/*
+ * The user's buffer was bad. If the device has been stopped meanwhile, what
+ * was not delivered cannot be put back in front of the new sequence.
+ */
+static int mig_datafd_put_back(struct mig_session *session, size_t bytes,
+			       u32 generation)
+{
+	int ret = -EFAULT;
+
+	mig_guard_lock(session->guard);
+	if (session->generation == generation)
+		session->pos -= bytes;
+	else
+		ret = -EIO;
+	mig_guard_unlock(session->guard);
+	return ret;
+}
+
+static ssize_t mig_datafd_read(struct file *filp, char __user *buf, size_t len,
+			       loff_t *pos)
+{
+	struct mig_session *session = filp->private_data;
+	ssize_t done = 0, bytes;
+	u32 generation;
+	int ret = 0;
+
+	if (pos && *pos)
+		return -ESPIPE;
+	if (mutex_lock_interruptible(&session->io_mutex))
+		return -ERESTARTSYS;
+
+	while (len) {
+		bytes = mig_datafd_next(session, len, &generation);
+		if (bytes < 0)
+			ret = bytes;
+		if (bytes <= 0)
+			break;
+		if (copy_to_user(buf + done, session->bounce, bytes)) {
+			ret = mig_datafd_put_back(session, bytes, generation);
+			break;
+		}
+		done += bytes;
+		len -= bytes;
+	}
+
+	mutex_unlock(&session->io_mutex);
+	/* A stream with a hole must not look like one that was read partly. */
+	return done && ret != -EIO ? done : ret;
+}
+
+static ssize_t mig_datafd_write(struct file *filp, const char __user *buf,
+				size_t len, loff_t *pos)
+{
+	struct mig_session *session = filp->private_data;
+	size_t bytes, done = 0;
+	int ret = 0;
+
+	if (pos && *pos)
+		return -ESPIPE;
+	if (mutex_lock_interruptible(&session->io_mutex))
+		return -ERESTARTSYS;
+
+	while (done < len) {
+		bytes = min(len - done, sizeof(session->bounce));
+		if (copy_from_user(session->bounce, buf + done, bytes)) {
+			/* What came before has been taken. */
+			ret = done ? 0 : -EFAULT;
+			break;
+		}
+		/*
+		 * A refusal fails the whole call, although earlier bytes of it
+		 * were taken: the stream cannot be continued anyway, and a
+		 * VMM must not learn it only from its next write.
+		 */
+		mig_guard_lock(session->guard);
+		ret = session->mig ? mig_session_take_locked(session,
+							     session->bounce,
+							     bytes) : -ENODEV;
+		mig_guard_unlock(session->guard);
+		if (ret)
+			break;
+		done += bytes;
+	}
+
+	mutex_unlock(&session->io_mutex);
+	return ret ? ret : done;
+}
+
+static long mig_datafd_ioctl(struct file *filp, unsigned int cmd,
+			     unsigned long arg)
+{
+	const size_t minsz = offsetofend(struct vfio_precopy_info, dirty_bytes);
+	struct mig_session *session = filp->private_data;
+	void __user *uarg = (void __user *)arg;
+	struct vfio_precopy_info info;
+	int ret = 0;
+
+	if (cmd != VFIO_MIG_GET_PRECOPY_INFO)
+		return -ENOTTY;
+	if (copy_from_user(&info, uarg, minsz))
+		return -EFAULT;
+	if (info.argsz < minsz)
+		return -EINVAL;
+
+	/* REINIT is never set: what is sent early does not change. */
+	info.flags = 0;
+	info.dirty_bytes = 0;
+	mig_guard_lock(session->guard);
+	if (!session->mig)
+		ret = -ENODEV;
+	else if (!(session->mig->state & MIG_R))
+		ret = -EINVAL;
+	else
+		info.initial_bytes = mig_session_pending_locked(session);
+	mig_guard_unlock(session->guard);
+	if (ret)
+		return ret;
+	return copy_to_user(uarg, &info, minsz) ? -EFAULT : 0;
+}
+
+static __poll_t mig_datafd_poll(struct file *filp, poll_table *wait)
+{
+	struct mig_session *session = filp->private_data;
+
+	poll_wait(filp, &session->wait, wait);
+	if (READ_ONCE(session->over))
+		return EPOLLIN | EPOLLOUT | EPOLLRDNORM | EPOLLWRNORM |
+		       EPOLLRDHUP | EPOLLHUP;
+	return session->incoming ? EPOLLOUT | EPOLLWRNORM :
+				   EPOLLIN | EPOLLRDNORM;
+}
+
+/*
+ * Closing the fd neither applies nor discards anything and changes no state:
+ * VMMs close it before leaving the state as well as after.
+ */
+static int mig_datafd_release(struct inode *inode, struct file *filp)
+{
+	mig_session_put(filp->private_data);
+	return 0;
+}
+
+static const struct file_operations mig_save_fops = {
+	.owner = THIS_MODULE,
+	.read = mig_datafd_read,
+	.unlocked_ioctl = mig_datafd_ioctl,
+	.compat_ioctl = compat_ptr_ioctl,
+	.poll = mig_datafd_poll,
+	.release = mig_datafd_release,
+};
+
+static const struct file_operations mig_resume_fops = {
+	.owner = THIS_MODULE,
+	.write = mig_datafd_write,
+	.poll = mig_datafd_poll,
+	.release = mig_datafd_release,
+};
+
+/**
+ * mig_datafd_file - make a data fd's file for a session
+ * @session: the session; the file takes a reference of its own
+ *
+ * Return: the file, or an ERR_PTR.
+ */
+struct file *mig_datafd_file(struct mig_session *session)
+{
+	struct file *filp;
+
+	if (session->incoming)
+		filp = anon_inode_getfile("vfio-mig-resume", &mig_resume_fops,
+					  session, O_WRONLY);
+	else
+		filp = anon_inode_getfile("vfio-mig-save", &mig_save_fops,
+					  session, O_RDONLY);
+	if (IS_ERR(filp))
+		return filp;
+
+	mig_session_get(session);
+	stream_open(filp->f_inode, filp);
+	return filp;
+}
