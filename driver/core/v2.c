@@ -33,7 +33,8 @@ static enum vfio_device_mig_state mig_v2_state(u32 state)
 	}
 }
 
-static int mig_v2_bits(enum vfio_device_mig_state state, u32 *bits)
+/* Not all of the states are in the enum of every kernel; see compat.h. */
+static int mig_v2_bits(u32 state, u32 *bits)
 {
 	switch (state) {
 	case VFIO_DEVICE_STATE_RUNNING:
