@@ -58,19 +58,26 @@ static int mig_ranges_check(struct vfio_pci_mig *mig)
 {
 	const struct vfio_pci_mig_range *range = mig->backend->ranges;
 	const struct vfio_pci_mig_range *end = range + mig->backend->nr_ranges;
+	struct pci_dev *pdev = mig->core.pdev;
+	u32 msix = U32_MAX;
 	u64 expect = 0;
+
+	/* vfio-pci-core guards the MSI-X table, and must go on to. */
+	if (pdev->msix_cap)
+		pci_read_config_dword(pdev, pdev->msix_cap + PCI_MSIX_TABLE,
+				      &msix);
 
 	for (; range < end; range++) {
 		if (range->bar >= PCI_STD_NUM_BARS || !range->size ||
+		    range->bar == (msix & PCI_MSIX_TABLE_BIR) ||
 		    range->offset != expect ||
 		    !IS_ALIGNED(range->offset | range->size, MIG_PAGE))
 			return -EINVAL;
 		expect = (u64)range->offset + range->size;
 		if (range + 1 < end && range[1].bar == range->bar)
 			continue;
-		if (expect != pci_resource_len(mig->core.pdev, range->bar)) {
-			pci_err(mig->core.pdev,
-				"BAR %u is not the size of a %s\n",
+		if (expect != pci_resource_len(pdev, range->bar)) {
+			pci_err(pdev, "BAR %u is not the size of a %s\n",
 				range->bar, mig->backend->name);
 			return -ENODEV;
 		}
@@ -293,7 +300,7 @@ static int mig_bar_access(struct vfio_pci_mig *mig, unsigned int bar,
 	}
 
 	standin = mig->shielded ? mig_standin_find(mig, bar, offset) : NULL;
-	if (standin)
+	if (mig->shielded)
 		mig_shield_sync(mig);
 
 	if (!write) {
@@ -308,6 +315,9 @@ static int mig_bar_access(struct vfio_pci_mig *mig, unsigned int bar,
 
 		standin->seen[word] = mig->backend->bar_read(mig, bar, offset);
 		WRITE_ONCE(shown[word], cpu_to_le32(standin->seen[word]));
+	} else if (mig->shielded) {
+		/* Such as a reset by register: it changes shielded ones, too. */
+		mig_shield_fill(mig);
 	}
 
 unlock:
@@ -395,7 +405,8 @@ static vm_fault_t mig_shield_fault(struct vm_fault *vmf)
 	down_read(&core->memory_lock);
 	mutex_lock(&mig->io_lock);
 
-	if (!mig->opened || !mig_memory_enabled(mig))
+	if (!mig->opened || core->pm_runtime_engaged ||
+	    !mig_memory_enabled(mig))
 		goto unlock;
 
 	standin = mig_standin_find(mig, bar, offset);

@@ -87,9 +87,13 @@ static inline int mig_compat_region_info(struct vfio_device *vdev,
 	return ret;
 }
 
-#define MIG_COMPAT_REGION_OPS					\
-	.ioctl = vfio_pci_core_ioctl,				\
-	.get_region_info_caps = mig_compat_region_info,
+static inline long mig_compat_ioctl(struct vfio_device *vdev, unsigned int cmd,
+				    unsigned long arg)
+{
+	return vfio_pci_core_ioctl(vdev, cmd, arg);
+}
+
+#define MIG_COMPAT_REGION_OPS	.get_region_info_caps = mig_compat_region_info,
 #else
 static inline long mig_compat_ioctl(struct vfio_device *vdev, unsigned int cmd,
 				    unsigned long arg)
@@ -135,7 +139,7 @@ free:
 	return ret;
 }
 
-#define MIG_COMPAT_REGION_OPS	.ioctl = mig_compat_ioctl,
+#define MIG_COMPAT_REGION_OPS
 #endif
 
 /* The VF token has been checked through a callback since 6.17. */

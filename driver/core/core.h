@@ -148,8 +148,9 @@ struct mig_standin {
  * @next_session: allocated by a door for the transition under way;
  *	guard->mutex
  * @resetting: task that is resetting the function for RESUMING
+ * @resets: counts resets by the user
  * @io_lock: see above
- * @opened: between open and close; io_lock
+ * @opened: between open and close; written with guard->mutex and io_lock
  * @shielded: the user's accesses do not reach the device; io_lock
  * @bus_blocked: bus mastering is off behind the user's back; io_lock
  * @bus_wanted: the user's view of Bus Master Enable meanwhile; io_lock
@@ -174,6 +175,7 @@ struct vfio_pci_mig {
 	struct mig_session *retired;
 	struct mig_session *next_session;
 	struct task_struct *resetting;
+	atomic_t resets;
 
 	struct mutex io_lock;
 	bool opened;
@@ -201,12 +203,14 @@ void mig_guard_remove(struct mig_guard *guard);
 void mig_guard_lock(struct mig_guard *guard);
 void mig_guard_unlock(struct mig_guard *guard);
 void mig_guard_reset_done(struct mig_guard *guard);
+void mig_guard_settle(struct mig_guard *guard);
 
 /* steps.c */
 int mig_request_locked(struct vfio_pci_mig *mig, enum mig_door door, u32 to,
 		       struct file **filp);
 int mig_load_locked(struct vfio_pci_mig *mig, struct mig_session *session);
 void mig_clean_state_locked(struct vfio_pci_mig *mig, bool in_reset);
+void mig_close_locked(struct vfio_pci_mig *mig);
 
 /* session.c */
 struct mig_session *mig_session_alloc(struct vfio_pci_mig *mig, bool incoming);
@@ -242,7 +246,7 @@ void mig_io_unlock(struct vfio_pci_mig *mig);
 bool mig_memory_enabled(struct vfio_pci_mig *mig);
 void mig_bus_block(struct vfio_pci_mig *mig);
 void mig_bus_unblock(struct vfio_pci_mig *mig);
-void mig_wait_transactions(struct vfio_pci_mig *mig);
+int mig_wait_transactions(struct vfio_pci_mig *mig);
 void mig_wait_interrupts(struct vfio_pci_mig *mig);
 int mig_reset_function(struct vfio_pci_mig *mig);
 ssize_t mig_config_rw(struct vfio_pci_mig *mig, char __user *buf, size_t count,

@@ -133,3 +133,16 @@ void mig_guard_reset_done(struct mig_guard *guard)
 	spin_unlock(&guard->reset_lock);
 	mig_guard_unlock_from(guard, true);
 }
+
+/**
+ * mig_guard_settle - wait until a reset has been carried out completely
+ * @guard: the guard
+ *
+ * For the user that asked for the reset: what it does next must not be undone
+ * by whoever held the lock when reset_done came.
+ */
+void mig_guard_settle(struct mig_guard *guard)
+{
+	mig_guard_lock(guard);
+	mig_guard_unlock(guard);
+}

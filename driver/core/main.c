@@ -4,6 +4,7 @@
  */
 #include <linux/module.h>
 #include <linux/slab.h>
+#include <linux/uaccess.h>
 
 #include "compat.h"
 #include "core.h"
@@ -71,12 +72,7 @@ EXPORT_SYMBOL_GPL(vfio_pci_mig_broken);
 static void mig_close_backend(struct vfio_pci_mig *mig)
 {
 	mig_guard_lock(mig->guard);
-	mig_clean_state_locked(mig, false);
-	mig_io_lock(mig);
-	mig->opened = false;
-	if (mig->backend->close)
-		mig->backend->close(mig);
-	mig_io_unlock(mig);
+	mig_close_locked(mig);
 	mig_guard_unlock(mig->guard);
 }
 
@@ -89,7 +85,8 @@ static int mig_open_device(struct vfio_device *vdev)
 	if (ret)
 		return ret;
 	if (!mig->core.reset_works) {
-		pci_err(mig->core.pdev, "cannot be reset, so not migrated\n");
+		dev_err_ratelimited(&mig->core.pdev->dev,
+				    "cannot be reset, so not opened\n");
 		ret = -EOPNOTSUPP;
 		goto disable;
 	}
@@ -106,6 +103,8 @@ static int mig_open_device(struct vfio_device *vdev)
 	mig->bus_blocked = false;
 	ret = mig->backend->open(mig);
 	mig->opened = !ret;
+	if (!ret)
+		mig_shield_fill(mig);
 	mig_io_unlock(mig);
 	mig_guard_unlock(mig->guard);
 	if (ret)
@@ -165,6 +164,34 @@ static ssize_t mig_write(struct vfio_device *vdev, const char __user *buf,
 	return mig_rw(vdev, (char __user *)buf, count, ppos, true);
 }
 
+static long mig_ioctl(struct vfio_device *vdev, unsigned int cmd,
+		      unsigned long arg)
+{
+	struct vfio_pci_mig *mig = mig_from_vdev(vdev);
+	struct vfio_device_ioeventfd ioeventfd;
+	long ret;
+
+	switch (cmd) {
+	case VFIO_DEVICE_IOEVENTFD:
+		/* It would write to the device behind the shield. */
+		if (copy_from_user(&ioeventfd, (void __user *)arg,
+				   offsetofend(struct vfio_device_ioeventfd,
+					       fd)))
+			return -EFAULT;
+		if (mig_bar_watched(mig,
+				    VFIO_PCI_OFFSET_TO_INDEX(ioeventfd.offset)))
+			return -EINVAL;
+		return mig_compat_ioctl(vdev, cmd, arg);
+	case VFIO_DEVICE_RESET:
+	case VFIO_DEVICE_PCI_HOT_RESET:
+		ret = mig_compat_ioctl(vdev, cmd, arg);
+		mig_guard_settle(mig->guard);
+		return ret;
+	default:
+		return mig_compat_ioctl(vdev, cmd, arg);
+	}
+}
+
 static int mig_mmap(struct vfio_device *vdev, struct vm_area_struct *vma)
 {
 	struct vfio_pci_mig *mig = mig_from_vdev(vdev);
@@ -214,6 +241,7 @@ static const struct vfio_device_ops mig_device_ops = {
 	.release	= mig_release_device,
 	.open_device	= mig_open_device,
 	.close_device	= mig_close_device,
+	.ioctl		= mig_ioctl,
 	.device_feature	= vfio_pci_core_ioctl_feature,
 	.read		= mig_read,
 	.write		= mig_write,
@@ -322,6 +350,7 @@ static void mig_reset_done(struct pci_dev *pdev)
 	/* The reset on the way into RESUMING is a step, not a way out. */
 	if (READ_ONCE(mig->resetting) == current)
 		return;
+	atomic_inc(&mig->resets);
 	mig_guard_reset_done(mig->guard);
 }
 

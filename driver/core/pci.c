@@ -21,7 +21,7 @@ bool mig_memory_enabled(struct vfio_pci_mig *mig)
 	struct vfio_pci_core_device *core = &mig->core;
 	struct pci_dev *pdev = core->pdev;
 
-	if (core->pm_runtime_engaged || pdev->current_state >= PCI_D3hot)
+	if (pdev->current_state >= PCI_D3hot)
 		return false;
 	return pdev->no_command_memory ||
 	       (core->vconfig[PCI_COMMAND] & PCI_COMMAND_MEMORY);
@@ -137,14 +137,16 @@ void mig_bus_unblock(struct vfio_pci_mig *mig)
  * @mig: the device, stopped by its backend
  *
  * Bounded by the PCI core (PCIe r6.0, 7.5.3.5 "Transactions Pending").
+ *
+ * Return: 0; or -ETIMEDOUT, and the device is broken: what is under way may
+ * still write to memory.
  */
-void mig_wait_transactions(struct vfio_pci_mig *mig)
+int mig_wait_transactions(struct vfio_pci_mig *mig)
 {
-	struct pci_dev *pdev = mig->core.pdev;
-
-	if (!pci_wait_for_pending_transaction(pdev))
-		dev_warn_ratelimited(&pdev->dev,
-				     "transactions still pending after quiesce\n");
+	if (pci_wait_for_pending_transaction(mig->core.pdev))
+		return 0;
+	vfio_pci_mig_broken(mig, "transactions still pending");
+	return -ETIMEDOUT;
 }
 
 /**
@@ -156,15 +158,19 @@ void mig_wait_transactions(struct vfio_pci_mig *mig)
 void mig_wait_interrupts(struct vfio_pci_mig *mig)
 {
 	struct pci_dev *pdev = mig->core.pdev;
-	int i, irq;
+	int i, irq, count = 0;
 
 	/* igate keeps the vectors; it is outside of memory_lock. */
 	mutex_lock(&mig->core.igate);
-	for (i = 0; pdev->msix_enabled || pdev->msi_enabled; i++) {
+	if (pdev->msix_enabled)
+		count = pci_msix_vec_count(pdev);
+	else if (pdev->msi_enabled)
+		count = pci_msi_vec_count(pdev);
+	for (i = 0; i < count; i++) {
+		/* There may be holes: vectors can be added one by one. */
 		irq = pci_irq_vector(pdev, i);
-		if (irq < 0)
-			break;
-		synchronize_irq(irq);
+		if (irq > 0)
+			synchronize_irq(irq);
 	}
 	mutex_unlock(&mig->core.igate);
 }
@@ -175,7 +181,8 @@ void mig_wait_interrupts(struct vfio_pci_mig *mig)
  *
  * Config space, MSI-X included, is as before afterwards.
  *
- * Return: 0, or -errno: -EAGAIN while the device is being unbound.
+ * Return: 0; -EAGAIN while somebody else has the PCI device, such as an unbind:
+ * nothing has been done; other -errno: broken.
  */
 int mig_reset_function(struct vfio_pci_mig *mig)
 {
@@ -191,48 +198,107 @@ int mig_reset_function(struct vfio_pci_mig *mig)
 	WRITE_ONCE(mig->resetting, NULL);
 	if (!ret) {
 		mig_io_lock(mig);
-		mig->backend->reset(mig);
+		ret = mig->backend->reset(mig);
 		mig_shield_fill(mig);
 		mig_io_unlock(mig);
 	}
+	if (ret && ret != -EAGAIN)
+		vfio_pci_mig_broken(mig, "function reset failed");
 	up_write(&mig->core.memory_lock);
 	return ret;
 }
 
-/* After the user wrote COMMAND: note what it wants, keep what we need. */
-static void mig_command_written(struct vfio_pci_mig *mig)
+/*
+ * The user writes the low byte of COMMAND while bus mastering is blocked.
+ * vfio-pci-core would let the bit through; so it is done here, and all other
+ * bits of this byte as there. Return: 1; 0 if vfio-pci-core can do it; -errno.
+ */
+static int mig_command_write(struct vfio_pci_mig *mig, const u8 __user *buf)
 {
+	const u8 decode = PCI_COMMAND_MEMORY | PCI_COMMAND_IO;
 	struct pci_dev *pdev = mig->core.pdev;
-
-	down_read(&mig->core.memory_lock);
-	mutex_lock(&mig->io_lock);
-	if (mig->bus_blocked) {
-		/*
-		 * vfio-pci-core has let the bit through for a moment. The
-		 * backend's rings are off meanwhile, so nothing has used it.
-		 */
-		mig->bus_wanted = mig_bus_master(pdev);
-		pci_clear_master(pdev);
-	}
-	mutex_unlock(&mig->io_lock);
-	up_read(&mig->core.memory_lock);
-}
-
-/* After the user read COMMAND: show the bit as it wants it. */
-static int mig_command_read(struct vfio_pci_mig *mig, u8 __user *byte)
-{
-	bool show;
+	u8 *shown = &mig->core.vconfig[PCI_COMMAND];
+	int ret = 0;
 	u8 value;
 
-	mutex_lock(&mig->io_lock);
-	show = mig->bus_blocked && mig->bus_wanted;
-	mutex_unlock(&mig->io_lock);
-	if (!show)
-		return 0;
-	if (get_user(value, byte) ||
-	    put_user((u8)(value | PCI_COMMAND_MASTER), byte))
+	if (get_user(value, buf))
 		return -EFAULT;
-	return 0;
+
+	down_write(&mig->core.memory_lock);
+	mutex_lock(&mig->io_lock);
+	if (mig->bus_blocked) {
+		mig->bus_wanted = value & PCI_COMMAND_MASTER;
+		*shown = (*shown & ~decode) | (value & decode);
+		if (!(value & PCI_COMMAND_MEMORY))
+			mig_compat_zap_bars(&mig->core);
+		ret = pci_user_write_config_byte(pdev, PCI_COMMAND,
+						 value & ~PCI_COMMAND_MASTER);
+		ret = ret ? -EIO : 1;
+	}
+	mutex_unlock(&mig->io_lock);
+	up_write(&mig->core.memory_lock);
+	return ret;
+}
+
+static bool mig_bus_master_hidden(struct vfio_pci_mig *mig)
+{
+	bool hidden;
+
+	mutex_lock(&mig->io_lock);
+	hidden = mig->bus_blocked && mig->bus_wanted;
+	mutex_unlock(&mig->io_lock);
+	return hidden;
+}
+
+static ssize_t mig_config_write(struct vfio_pci_mig *mig, char __user *buf,
+				size_t count, loff_t *ppos)
+{
+	loff_t pos = *ppos & VFIO_PCI_OFFSET_MASK;
+	size_t before = PCI_COMMAND - pos;
+	ssize_t done = 0, ret;
+
+	if (pos > PCI_COMMAND || pos + count <= PCI_COMMAND)
+		return vfio_pci_core_write(&mig->core.vdev, buf, count, ppos);
+
+	if (before) {
+		done = vfio_pci_core_write(&mig->core.vdev, buf, before, ppos);
+		if (done < 0 || done < before)
+			return done;
+	}
+
+	ret = mig_command_write(mig, (u8 __user *)buf + before);
+	if (ret == 1) {
+		++*ppos;
+		++done;
+	}
+	if (ret >= 0 && done < count) {
+		ret = vfio_pci_core_write(&mig->core.vdev, buf + done,
+					  count - done, ppos);
+		if (ret > 0)
+			done += ret;
+	}
+	return done ? done : ret;
+}
+
+static ssize_t mig_config_read(struct vfio_pci_mig *mig, char __user *buf,
+			       size_t count, loff_t *ppos)
+{
+	loff_t pos = *ppos & VFIO_PCI_OFFSET_MASK;
+	u8 __user *byte = (u8 __user *)buf + (PCI_COMMAND - pos);
+	bool hidden;
+	ssize_t done;
+	u8 value;
+
+	/* Before and after: quiet may end or begin meanwhile. */
+	hidden = mig_bus_master_hidden(mig);
+	done = vfio_pci_core_read(&mig->core.vdev, buf, count, ppos);
+	if (done <= 0 || pos > PCI_COMMAND || pos + done <= PCI_COMMAND)
+		return done;
+	hidden |= mig_bus_master_hidden(mig);
+	if (hidden && (get_user(value, byte) ||
+		       put_user((u8)(value | PCI_COMMAND_MASTER), byte)))
+		return -EFAULT;
+	return done;
 }
 
 /**
@@ -244,26 +310,20 @@ static int mig_command_read(struct vfio_pci_mig *mig, u8 __user *byte)
  * @write: direction
  *
  * vfio-pci-core does it; while the device is quiet the user keeps its own
- * view of Bus Master Enable.
+ * view of Bus Master Enable. A write may reset the function.
  *
  * Return: bytes, or -errno.
  */
 ssize_t mig_config_rw(struct vfio_pci_mig *mig, char __user *buf, size_t count,
 		      loff_t *ppos, bool write)
 {
-	loff_t pos = *ppos & VFIO_PCI_OFFSET_MASK;
+	int resets = atomic_read(&mig->resets);
 	ssize_t done;
 
-	if (write)
-		done = vfio_pci_core_write(&mig->core.vdev, buf, count, ppos);
-	else
-		done = vfio_pci_core_read(&mig->core.vdev, buf, count, ppos);
-
-	if (done <= 0 || pos > PCI_COMMAND || pos + done <= PCI_COMMAND)
-		return done;
-	if (write)
-		mig_command_written(mig);
-	else if (mig_command_read(mig, (u8 __user *)buf + PCI_COMMAND - pos))
-		return -EFAULT;
+	if (!write)
+		return mig_config_read(mig, buf, count, ppos);
+	done = mig_config_write(mig, buf, count, ppos);
+	if (atomic_read(&mig->resets) != resets)
+		mig_guard_settle(mig->guard);
 	return done;
 }

@@ -24,14 +24,14 @@
  */
 struct mig_session *mig_session_alloc(struct vfio_pci_mig *mig, bool incoming)
 {
-	struct mig_session *session = kzalloc(sizeof(*session), GFP_KERNEL);
+	struct mig_session *session = kzalloc(sizeof(*session), GFP_KERNEL_ACCOUNT);
 
 	if (!session)
 		return NULL;
 
 	/* A sequence, and before it what is left of an earlier one's record. */
 	session->size = 2 * mig->stream_max;
-	session->buf = kvzalloc(session->size, GFP_KERNEL);
+	session->buf = kvzalloc(session->size, GFP_KERNEL_ACCOUNT);
 	if (!session->buf) {
 		kfree(session);
 		return NULL;

@@ -14,6 +14,7 @@
  * Only then is quiet acknowledged. Leaving it takes the reverse order.
  */
 #include <linux/file.h>
+#include <linux/pm_runtime.h>
 
 #include "core.h"
 
@@ -27,7 +28,7 @@ static int mig_step_quiesce(struct vfio_pci_mig *mig)
 	if (ret) {
 		mig_shield_off(mig);
 	} else {
-		mig_wait_transactions(mig);
+		ret = mig_wait_transactions(mig);
 		mig_bus_block(mig);
 		mig_shield_fill(mig);
 	}
@@ -49,12 +50,17 @@ static int mig_step_release(struct vfio_pci_mig *mig)
 	mig_bus_unblock(mig);
 	ret = mig->backend->release(mig);
 	if (ret) {
+		/* Part of it may have worked for a moment: quiet again. */
+		mig_wait_transactions(mig);
 		mig_bus_block(mig);
 		mig_shield_fill(mig);
 	} else {
 		mig_shield_off(mig);
 	}
 	mig_device_unlock(mig);
+
+	if (ret)
+		mig_wait_interrupts(mig);
 	return ret;
 }
 
@@ -204,6 +210,8 @@ static void mig_silence(struct vfio_pci_mig *mig)
 	mig_device_lock(mig);
 	mig_shield_on(mig);
 	mig_bus_block(mig);
+	mig_wait_transactions(mig);
+	mig_shield_fill(mig);
 	mig_device_unlock(mig);
 	mig_wait_interrupts(mig);
 }
@@ -322,25 +330,24 @@ int mig_load_locked(struct vfio_pci_mig *mig, struct mig_session *session)
 	int ret;
 
 	lockdep_assert_held(&mig->guard->mutex);
+	/* The data fd keeps nothing awake, unlike the device's own fd. */
+	ret = pm_runtime_resume_and_get(&mig->core.pdev->dev);
+	if (ret < 0)
+		return mig_parser_fail(&session->parser, ret, "no power");
 	mig_device_lock(mig);
 	ret = mig->backend->load(mig, &session->parser);
 	mig_shield_fill(mig);
 	mig_device_unlock(mig);
+	pm_runtime_put(&mig->core.pdev->dev);
 	if (ret)
 		return mig_parser_fail(&session->parser, ret,
 				       "the device does not take it");
 	return 0;
 }
 
-/**
- * mig_clean_state_locked - RUNNING, with nothing of the past
- * @mig: the device, which has just been reset; the state lock is held
- * @in_reset: called from reset_done, where memory_lock may be held already,
- *	and where the PCI core keeps the user from config space anyway
- */
-void mig_clean_state_locked(struct vfio_pci_mig *mig, bool in_reset)
+/* No session, no window, no owner is left of what was before. */
+static void mig_forget(struct vfio_pci_mig *mig)
 {
-	lockdep_assert_held(&mig->guard->mutex);
 	mig_drop_session(&mig->session);
 	mig_drop_session(&mig->retired);
 	mig_drop_session(&mig->next_session);
@@ -348,20 +355,59 @@ void mig_clean_state_locked(struct vfio_pci_mig *mig, bool in_reset)
 	mig->owner = MIG_DOOR_NONE;
 	mig->broken = false;
 	mig_window_renew(mig);
+}
+
+/**
+ * mig_clean_state_locked - RUNNING, with nothing of the past
+ * @mig: the device, which has just been reset; the state lock is held
+ * @in_reset: called from reset_done, where memory_lock may be held already,
+ *	and where the PCI core keeps the user from config space anyway
+ *
+ * The PCI core reports a reset even if it has failed. So the backend has the
+ * last word: if it cannot silence the device, ERROR it is.
+ */
+void mig_clean_state_locked(struct vfio_pci_mig *mig, bool in_reset)
+{
+	lockdep_assert_held(&mig->guard->mutex);
+	mig_forget(mig);
+	if (!mig->opened)
+		return;
 
 	if (!in_reset)
 		down_read(&mig->core.memory_lock);
-	mutex_lock(&mig->io_lock);
-	if (mig->opened) {
-		mutex_unlock(&mig->io_lock);
-		mig_io_lock(mig);
-		mig->backend->reset(mig);
+	mig_io_lock(mig);
+	if (mig->backend->reset(mig)) {
+		dev_err_ratelimited(&mig->core.pdev->dev,
+				    "not silent after a reset, ERROR\n");
+		mig->state = MIG_ERROR;
+		mig_shield_on(mig);
+		mig_bus_block(mig);
+		mig_shield_fill(mig);
+	} else {
 		mig_bus_unblock(mig);
 		mig_shield_off(mig);
-		mig_io_unlock(mig);
-	} else {
-		mutex_unlock(&mig->io_lock);
 	}
+	mig_io_unlock(mig);
 	if (!in_reset)
 		up_read(&mig->core.memory_lock);
+}
+
+/**
+ * mig_close_locked - the user has closed the device
+ * @mig: the device; the state lock is held
+ *
+ * vfio-pci-core will reset it. Until then it stays as it is: if it was
+ * silenced, it must not be let loose here.
+ */
+void mig_close_locked(struct vfio_pci_mig *mig)
+{
+	lockdep_assert_held(&mig->guard->mutex);
+	mig_forget(mig);
+	mutex_lock(&mig->io_lock);
+	mig->opened = false;
+	mig->shielded = false;
+	mig->bus_blocked = false;
+	if (mig->backend->close)
+		mig->backend->close(mig);
+	mutex_unlock(&mig->io_lock);
 }

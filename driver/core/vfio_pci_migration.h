@@ -59,7 +59,8 @@ struct vfio_pci_mig_range {
  *	private data. 0 or -errno.
  * @close: the user is gone; the device will be reset. Optional.
  * @reset: the function has just been reset, by whomever: bring registers that
- *	a reset may spare, and private data, to the state of a fresh device
+ *	a reset may spare, and private data, to the state of a fresh device. 0;
+ *	or -errno if the device is not silent, and it stays in ERROR.
  * @quiesce: make the device quiet: stop new DMA and interrupts, wait (bounded)
  *	until earlier DMA has been written back, flush posted writes by a read.
  *	Remember what the user should see meanwhile. 0, or -errno where the
@@ -79,8 +80,9 @@ struct vfio_pci_mig_range {
  * @bar_write: write it for the user
  *
  * All callbacks may sleep, must bound every wait, and are called with the
- * device's io_lock held and memory decoding on, so one never runs beside
- * another. @open, @close, @quiesce, @release, @save and @load hold the state
+ * device's io_lock held, so one never runs beside another. Memory decoding is
+ * on, but for @bar_read and @bar_write, where a VF's user may have tried to
+ * switch it off. @open, @close, @quiesce, @release, @save and @load hold the state
  * lock, too.
  */
 struct vfio_pci_mig_backend {
@@ -94,7 +96,7 @@ struct vfio_pci_mig_backend {
 
 	int (*open)(struct vfio_pci_mig *mig);
 	void (*close)(struct vfio_pci_mig *mig);
-	void (*reset)(struct vfio_pci_mig *mig);
+	int (*reset)(struct vfio_pci_mig *mig);
 	int (*quiesce)(struct vfio_pci_mig *mig);
 	int (*release)(struct vfio_pci_mig *mig);
 	int (*save)(struct vfio_pci_mig *mig, struct mig_encoder *enc);

@@ -17,7 +17,6 @@
 
 #include "igbvf.h"
 
-/* What 100 microseconds are usually more than enough for. */
 #define IGBVF_POLL_US	20
 
 static int igbvf_wait_enable(struct igbvf *vf, unsigned int ring, bool on)
@@ -28,8 +27,8 @@ static int igbvf_wait_enable(struct igbvf *vf, unsigned int ring, bool on)
 	return read_poll_timeout(igbvf_rd, dctl,
 				 !!(dctl & IGBVF_DCTL_ENABLE) == on,
 				 IGBVF_POLL_US,
-				 igbvf_drain_timeout_ms * 1000, false,
-				 vf, offset);
+				 igbvf_timeout_us(igbvf_drain_timeout_ms),
+				 false, vf, offset);
 }
 
 static void igbvf_ring_capture(struct igbvf *vf, unsigned int ring)
@@ -59,7 +58,8 @@ static void igbvf_ring_drain(struct igbvf *vf, unsigned int ring)
 	    !regs[IGBVF_RING_LEN])
 		return;
 	if (read_poll_timeout(igbvf_rd, head, (head & 0xffff) == tail,
-			      IGBVF_POLL_US, igbvf_drain_timeout_ms * 1000,
+			      IGBVF_POLL_US,
+			      igbvf_timeout_us(igbvf_drain_timeout_ms),
 			      false, vf,
 			      igbvf_ring_offset(ring, IGBVF_RING_HEAD)))
 		pci_dbg(vfio_pci_mig_pdev(vf->mig),
@@ -67,27 +67,27 @@ static void igbvf_ring_drain(struct igbvf *vf, unsigned int ring)
 			ring - IGBVF_TX0, head, tail);
 }
 
-static int igbvf_ring_stop(struct igbvf *vf, unsigned int ring)
+static int igbvf_ring_off(struct igbvf *vf, unsigned int ring)
 {
-	u32 offset = igbvf_ring_offset(ring, IGBVF_RING_DCTL);
-	u32 dctl;
+	u32 *dctl = &vf->hw.ring[ring][IGBVF_RING_DCTL];
 
-	igbvf_ring_capture(vf, ring);
-	if (igbvf_ring_is_tx(ring))
-		igbvf_ring_drain(vf, ring);
-
-	dctl = vf->guest.ring[ring][IGBVF_RING_DCTL];
-	vf->hw.ring[ring][IGBVF_RING_DCTL] = dctl & ~IGBVF_DCTL_ENABLE;
-	igbvf_wr(vf, offset, dctl & ~IGBVF_DCTL_ENABLE);
+	*dctl &= ~IGBVF_DCTL_ENABLE;
+	igbvf_wr(vf, igbvf_ring_offset(ring, IGBVF_RING_DCTL), *dctl);
 	return igbvf_wait_enable(vf, ring, false);
 }
 
-static void igbvf_ring_heads(struct igbvf *vf, unsigned int ring)
+/* All rings are off and everything has landed: this is how far they got. */
+static void igbvf_rings_landed(struct igbvf *vf)
 {
-	u32 head = igbvf_rd(vf, igbvf_ring_offset(ring, IGBVF_RING_HEAD));
+	unsigned int ring;
+	u32 head;
 
-	vf->guest.ring[ring][IGBVF_RING_HEAD] = head & 0xffff;
-	vf->hw.ring[ring][IGBVF_RING_HEAD] = head & 0xffff;
+	igbvf_rd(vf, IGBVF_STATUS);
+	for (ring = 0; ring < IGBVF_RINGS; ring++) {
+		head = igbvf_rd(vf, igbvf_ring_offset(ring, IGBVF_RING_HEAD));
+		vf->guest.ring[ring][IGBVF_RING_HEAD] = head & 0xffff;
+		vf->hw.ring[ring][IGBVF_RING_HEAD] = head & 0xffff;
+	}
 }
 
 /**
@@ -111,7 +111,10 @@ int igbvf_quiesce(struct vfio_pci_mig *mig)
 
 	/* Receive queues come first: what arrives makes the guest send. */
 	for (ring = 0; ring < IGBVF_RINGS; ring++) {
-		if (igbvf_ring_stop(vf, ring)) {
+		igbvf_ring_capture(vf, ring);
+		if (igbvf_ring_is_tx(ring))
+			igbvf_ring_drain(vf, ring);
+		if (igbvf_ring_off(vf, ring)) {
 			vfio_pci_mig_broken(mig, "a queue does not stop");
 			return -EIO;
 		}
@@ -119,11 +122,8 @@ int igbvf_quiesce(struct vfio_pci_mig *mig)
 
 	igbvf_wr(vf, IGBVF_EIMC, IGBVF_VECTOR_MASK);
 	vf->hw.eims = 0;
-	igbvf_rd(vf, IGBVF_STATUS);
-
-	for (ring = 0; ring < IGBVF_RINGS; ring++)
-		igbvf_ring_heads(vf, ring);
-	vf->kick = 0;
+	igbvf_rings_landed(vf);
+	vf->kick = vf->raised;
 	vf->restart = false;
 	return 0;
 }
@@ -147,6 +147,15 @@ static int igbvf_ring_start(struct igbvf *vf, unsigned int ring)
 
 	for (reg = 0; reg < IGBVF_RING_DCTL; reg++)
 		igbvf_ring_update(vf, ring, reg);
+	/*
+	 * Where the hardware keeps a tail that is written while the queue is
+	 * off, it must be the guest's before the queue goes on: between an old
+	 * one and the head there may be descriptors that nobody has posted.
+	 */
+	igbvf_wr(vf, igbvf_ring_offset(ring, IGBVF_RING_TAIL),
+		 vf->guest.ring[ring][IGBVF_RING_TAIL]);
+	vf->hw.ring[ring][IGBVF_RING_TAIL] =
+		vf->guest.ring[ring][IGBVF_RING_TAIL];
 	igbvf_ring_update(vf, ring, IGBVF_RING_DCTL);
 	return on ? igbvf_wait_enable(vf, ring, true) : 0;
 }
@@ -164,8 +173,6 @@ static void igbvf_ring_doorbell(struct igbvf *vf, unsigned int ring)
 	    regs[IGBVF_RING_LEN])
 		igbvf_wr(vf, igbvf_ring_offset(ring, IGBVF_RING_TAIL),
 			 regs[IGBVF_RING_TAIL]);
-	else
-		igbvf_ring_update(vf, ring, IGBVF_RING_TAIL);
 }
 
 /**
@@ -193,7 +200,8 @@ u32 igbvf_routed_vectors(const struct igbvf_regs *regs)
  * igbvf_release - go on
  * @mig: the device
  *
- * Return: 0; -EIO if a queue does not start, and then all are off again.
+ * Return: 0; -EIO if a queue does not start: then all are off again, or the
+ * device is broken.
  */
 int igbvf_release(struct vfio_pci_mig *mig)
 {
@@ -217,12 +225,10 @@ int igbvf_release(struct vfio_pci_mig *mig)
 			continue;
 		dev_warn_ratelimited(&vfio_pci_mig_pdev(mig)->dev,
 				     "queue %u does not start\n", ring);
-		for (ring = 0; ring < IGBVF_RINGS; ring++) {
-			reg = IGBVF_RING_DCTL;
-			vf->hw.ring[ring][reg] &= ~IGBVF_DCTL_ENABLE;
-			igbvf_wr(vf, igbvf_ring_offset(ring, reg),
-				 vf->hw.ring[ring][reg]);
-		}
+		for (ring = 0; ring < IGBVF_RINGS; ring++)
+			if (igbvf_ring_off(vf, ring))
+				vfio_pci_mig_broken(mig, "a queue does not stop");
+		igbvf_rings_landed(vf);
 		return -EIO;
 	}
 
@@ -251,16 +257,20 @@ int igbvf_release(struct vfio_pci_mig *mig)
  * A function level reset of an 82576 VF (and of QEMU's) spares most of its
  * registers. What could write to memory or interrupt for a former owner is
  * cleared here.
+ *
+ * Return: 0; -EIO if a queue goes on working, or nobody answers.
  */
-void igbvf_reset(struct vfio_pci_mig *mig)
+int igbvf_reset(struct vfio_pci_mig *mig)
 {
 	struct igbvf *vf = igbvf_from_mig(mig);
 	unsigned int ring, reg;
+	int ret = 0;
 
 	memset(&vf->hw, 0, sizeof(vf->hw));
 	memset(&vf->mbx, 0, sizeof(vf->mbx));
 	memset(&vf->pf, 0, sizeof(vf->pf));
 	memset(vf->stats_offset, 0, sizeof(vf->stats_offset));
+	vf->raised = 0;
 	vf->kick = 0;
 	vf->restart = false;
 
@@ -271,9 +281,8 @@ void igbvf_reset(struct vfio_pci_mig *mig)
 	for (ring = 0; ring < IGBVF_RINGS; ring++) {
 		vf->hw.ring[ring][IGBVF_RING_DCTL] =
 			igbvf_ring_is_tx(ring) ? 0 : IGBVF_RXDCTL_RESET;
-		igbvf_wr(vf, igbvf_ring_offset(ring, IGBVF_RING_DCTL),
-			 vf->hw.ring[ring][IGBVF_RING_DCTL]);
-		igbvf_wait_enable(vf, ring, false);
+		if (igbvf_ring_off(vf, ring))
+			ret = -EIO;
 		for (reg = 0; reg < IGBVF_RING_REGS; reg++)
 			if (reg != IGBVF_RING_DCTL &&
 			    igbvf_ring_mask(ring, reg))
@@ -283,4 +292,5 @@ void igbvf_reset(struct vfio_pci_mig *mig)
 		igbvf_wr(vf, igbvf_irq_offset[reg], 0);
 
 	vf->guest = vf->hw;
+	return ret;
 }

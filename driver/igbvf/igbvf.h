@@ -11,6 +11,7 @@
 #define _IGBVF_H
 
 #include <linux/if_ether.h>
+#include <linux/minmax.h>
 
 #include "../core/vfio_pci_migration.h"
 #include "regs.h"
@@ -77,6 +78,7 @@ struct igbvf_regs {
  * @owned: the guest has VFU set
  * @request: the guest's latest request
  * @in_flight: the PF has not answered @request yet
+ * @sent: when @request was sent, in jiffies
  * @resend: @request was sent to another PF, which had not answered: send it
  *	to this one on release
  * @held: V2P_REQ, V2P_ACK that the guest wrote while the device was quiet
@@ -87,6 +89,7 @@ struct igbvf_mailbox {
 	bool owned;
 	u32 request[IGBVF_VMBMEM_WORDS];
 	bool in_flight;
+	unsigned long sent;
 	bool resend;
 	u32 held;
 };
@@ -134,10 +137,12 @@ struct igbvf_pf_log {
  * @io: BAR0
  * @hw: registers as the hardware has them; rings only while quiet
  * @guest: registers as the guest should see them; rings only while quiet
+ * @raised: vectors that the guest has raised by EICS and not acknowledged
  * @kick: vectors to raise on release
  * @restart: the guest wrote VTCTRL.RST while the device was quiet
  * @mbx: mailbox
  * @pf: what the PF was asked for
+ * @replay_end: when the PF must have granted everything, in jiffies
  * @stats_offset: to be added to the hardware's counters
  */
 struct igbvf {
@@ -145,12 +150,20 @@ struct igbvf {
 	void __iomem *io;
 	struct igbvf_regs hw;
 	struct igbvf_regs guest;
+	u32 raised;
 	u32 kick;
 	bool restart;
 	struct igbvf_mailbox mbx;
 	struct igbvf_pf_log pf;
+	unsigned long replay_end;
 	u32 stats_offset[IGBVF_STATS];
 };
+
+/* A module parameter as a bound that is one: never 0, which would be forever. */
+static inline u64 igbvf_timeout_us(unsigned int ms)
+{
+	return clamp(READ_ONCE(ms), 1u, 60000u) * 1000ULL;
+}
 
 static inline struct igbvf *igbvf_from_mig(struct vfio_pci_mig *mig)
 {
@@ -190,7 +203,7 @@ void igbvf_bar_write(struct vfio_pci_mig *mig, unsigned int bar, u32 offset,
 /* device.c */
 int igbvf_quiesce(struct vfio_pci_mig *mig);
 int igbvf_release(struct vfio_pci_mig *mig);
-void igbvf_reset(struct vfio_pci_mig *mig);
+int igbvf_reset(struct vfio_pci_mig *mig);
 u32 igbvf_routed_vectors(const struct igbvf_regs *regs);
 
 /* mailbox.c */

@@ -107,6 +107,7 @@ static void igbvf_mbx_send(struct igbvf *vf)
 {
 	igbvf_mbx_mem_to_hw(vf, vf->mbx.request, IGBVF_VMBMEM_WORDS);
 	vf->mbx.in_flight = true;
+	vf->mbx.sent = jiffies;
 }
 
 /**
@@ -137,19 +138,20 @@ void igbvf_mbx_write_control(struct igbvf *vf, u32 value)
  * igbvf_mbx_quiesce - let the PF finish what the guest asked for
  * @vf: the device
  *
- * If it does not in time, the request stays in flight: on this device the
- * answer will be found on release, another PF will be asked again.
+ * A PF drops some requests silently; one that has waited for too long is
+ * given up, as the guest does: it must not delay every later stop.
  */
 void igbvf_mbx_quiesce(struct igbvf *vf)
 {
-	unsigned long timeout =
-		jiffies + msecs_to_jiffies(igbvf_mailbox_timeout_ms);
+	unsigned long timeout = vf->mbx.sent +
+		usecs_to_jiffies(igbvf_timeout_us(igbvf_mailbox_timeout_ms));
 
 	igbvf_mbx_look(vf);
 	while (vf->mbx.in_flight && time_before(jiffies, timeout)) {
 		usleep_range(IGBVF_MBX_POLL_US / 5, IGBVF_MBX_POLL_US);
 		igbvf_mbx_look(vf);
 	}
+	vf->mbx.in_flight = false;
 	vf->mbx.resend = false;
 	vf->mbx.held = 0;
 }
@@ -178,14 +180,19 @@ static int igbvf_mbx_own(struct igbvf *vf, u32 *stash)
  */
 void igbvf_mbx_release(struct igbvf *vf)
 {
-	u32 control = 0;
+	u32 control = 0, stash = 0;
 
 	if (vf->mbx.held & IGBVF_V2P_REQ)
 		memcpy(vf->mbx.request, vf->mbx.mem, sizeof(vf->mbx.request));
 	if ((vf->mbx.held & IGBVF_V2P_REQ) || vf->mbx.resend) {
-		if (igbvf_mbx_own(vf, &vf->mbx.r2c))
+		/*
+		 * A message of the PF that comes just now is overwritten; the
+		 * guest must not take its request for it.
+		 */
+		if (igbvf_mbx_own(vf, &stash))
 			dev_warn_ratelimited(&vfio_pci_mig_pdev(vf->mig)->dev,
 					     "mailbox is held by the PF\n");
+		vf->mbx.r2c |= stash & IGBVF_V2P_RSTD;
 		igbvf_mbx_send(vf);
 		control |= IGBVF_V2P_REQ;
 	}
@@ -208,7 +215,7 @@ static int igbvf_mbx_wait(struct igbvf *vf, u32 *stash, u32 bits)
 				igbvf_gone(control) ||
 				((*stash |= control & IGBVF_V2P_R2C) & bits) == bits,
 				IGBVF_MBX_POLL_US,
-				igbvf_mailbox_timeout_ms * 1000, false,
+				igbvf_timeout_us(igbvf_mailbox_timeout_ms), false,
 				vf, IGBVF_V2PMAILBOX);
 	return igbvf_gone(control) ? -ENODEV : ret;
 }
@@ -228,7 +235,7 @@ int igbvf_mbx_wait_pf(struct igbvf *vf)
 				igbvf_gone(control) ||
 				!(control & IGBVF_V2P_RSTI),
 				IGBVF_MBX_POLL_US,
-				igbvf_mailbox_timeout_ms * 1000, false,
+				igbvf_timeout_us(igbvf_mailbox_timeout_ms), false,
 				vf, IGBVF_V2PMAILBOX);
 	return igbvf_gone(control) ? -ENODEV : ret;
 }

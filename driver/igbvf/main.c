@@ -24,8 +24,7 @@ static int igbvf_open(struct vfio_pci_mig *mig)
 
 	vf->mig = mig;
 	vf->io = vfio_pci_mig_bar(mig, IGBVF_BAR);
-	igbvf_reset(mig);
-	return 0;
+	return igbvf_reset(mig);
 }
 
 /*

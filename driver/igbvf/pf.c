@@ -8,6 +8,7 @@
  * VLAN, rate) is no VF's business: the destination must be set up alike.
  */
 #include <linux/etherdevice.h>
+#include <linux/jiffies.h>
 
 #include "igbvf.h"
 
@@ -25,6 +26,9 @@ enum {
 #define IGBVF_MSG(type, info)	((type) | (u32)(info) << 16)
 #define IGBVF_UC_CLEAR		1
 #define IGBVF_UC_ADD		2
+
+/* For all messages together: locks are held meanwhile. */
+#define IGBVF_REPLAY_LIMIT	(20 * HZ)
 
 static void igbvf_mac_from_words(u8 *mac, const u32 *words)
 {
@@ -141,6 +145,26 @@ void igbvf_pf_answered(struct igbvf *vf, const u32 *request, const u32 *reply)
 	}
 }
 
+/*
+ * A message of the PF's own, such as at a change of link, can take the place
+ * of the answer: ask again. All that we ask may be asked twice, but for adding
+ * a filter, which may then use up a second slot.
+ */
+static int igbvf_pf_call(struct igbvf *vf, const u32 *request,
+			 unsigned int words, u32 *reply,
+			 unsigned int reply_words)
+{
+	unsigned int tries = 3;
+	int ret;
+
+	do {
+		if (time_after(jiffies, vf->replay_end))
+			return -ETIMEDOUT;
+		ret = igbvf_mbx_call(vf, request, words, reply, reply_words);
+	} while (ret == -EPROTO && --tries);
+	return ret;
+}
+
 /* Ask, and take anything but an ACK for a refusal. */
 static int igbvf_pf_ask(struct igbvf *vf, const u32 *request,
 			unsigned int words, const char *what)
@@ -149,7 +173,7 @@ static int igbvf_pf_ask(struct igbvf *vf, const u32 *request,
 	u32 reply;
 	int ret;
 
-	ret = igbvf_mbx_call(vf, request, words, &reply, 1);
+	ret = igbvf_pf_call(vf, request, words, &reply, 1);
 	if (ret)
 		dev_warn_ratelimited(&pdev->dev, "no answer of the PF to %s (%d)\n",
 				     what, ret);
@@ -179,7 +203,7 @@ static int igbvf_pf_replay_mac(struct igbvf *vf,
 	u32 reply[3];
 	int ret;
 
-	ret = igbvf_mbx_call(vf, request, 1, reply, 3);
+	ret = igbvf_pf_call(vf, request, 1, reply, 3);
 	if (ret) {
 		dev_warn_ratelimited(&pdev->dev, "no answer of the PF to RESET (%d)\n",
 				     ret);
@@ -280,6 +304,8 @@ int igbvf_pf_replay(struct igbvf *vf, const struct igbvf_pf_log *want)
 	/* No driver, or one that has not talked to its PF: nothing is held. */
 	if (!want->cts)
 		return 0;
+
+	vf->replay_end = jiffies + IGBVF_REPLAY_LIMIT;
 
 	ret = igbvf_mbx_wait_pf(vf);
 	if (ret) {

@@ -203,6 +203,8 @@ static u32 igbvf_read_page1(struct igbvf *vf, u32 offset)
 	 */
 	if (offset == IGBVF_EIMS)
 		return vf->guest.eims;
+	if (offset == IGBVF_EICR)
+		vf->raised = 0;
 	if (!quiet)
 		return igbvf_rd(vf, offset);
 
@@ -224,8 +226,12 @@ static void igbvf_write_page1(struct igbvf *vf, u32 offset, u32 value)
 		vf->guest.eims &= ~value;
 		break;
 	case IGBVF_EICS:
+		vf->raised |= value & IGBVF_VECTOR_MASK;
 		if (quiet)
 			vf->kick |= value & IGBVF_VECTOR_MASK;
+		break;
+	case IGBVF_EICR:
+		vf->raised &= ~value;
 		break;
 	}
 

@@ -364,8 +364,6 @@ static int igbvf_load_rings(struct igbvf *vf)
 					     ring, want[IGBVF_RING_HEAD], head);
 			return -EOPNOTSUPP;
 		}
-		/* No value of the guest's: release writes the tail for sure. */
-		vf->hw.ring[ring][IGBVF_RING_TAIL] = U32_MAX;
 	}
 	return 0;
 }
@@ -425,12 +423,14 @@ int igbvf_load(struct vfio_pci_mig *mig, const struct mig_parser *state)
 	igbvf_load_interrupts(vf);
 	igbvf_parse_stats(state, vf);
 	vf->mbx = mbx;
+	vf->raised = kick;
 	vf->kick = kick;
 	vf->restart = restart;
 	goto free;
 
 reset:
-	igbvf_reset(mig);
+	if (igbvf_reset(mig))
+		vfio_pci_mig_broken(mig, "a queue does not stop");
 free:
 	kfree(pf);
 	return ret;
