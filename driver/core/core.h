@@ -40,8 +40,8 @@
  */
 struct mig_guard {
 	struct kref ref;
-	struct mutex mutex;
-	spinlock_t reset_lock;
+	struct mutex mutex;	/* outermost */
+	spinlock_t reset_lock;	/* innermost */
 	bool deferred_reset;
 	struct vfio_pci_mig *mig;
 };
@@ -77,7 +77,7 @@ struct mig_session {
 	bool incoming;
 	bool loaded;
 	bool over;
-	struct mutex io_mutex;
+	struct mutex io_mutex;	/* one read or write */
 	wait_queue_head_t wait;
 	u8 *buf;
 	size_t size;
@@ -112,7 +112,7 @@ enum mig_door {
  * @region: index of the region; 0: not registered
  */
 struct mig_window {
-	struct mutex lock;
+	struct mutex lock;	/* innermost but reset_lock */
 	struct page **page;
 	unsigned int pages;
 	unsigned int region;
@@ -177,7 +177,7 @@ struct vfio_pci_mig {
 	struct task_struct *resetting;
 	atomic_t resets;
 
-	struct mutex io_lock;
+	struct mutex io_lock;	/* backend callbacks */
 	bool opened;
 	bool shielded;
 	bool bus_blocked;

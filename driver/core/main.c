@@ -363,9 +363,37 @@ const struct pci_error_handlers vfio_pci_mig_err_handlers = {
 };
 EXPORT_SYMBOL_GPL(vfio_pci_mig_err_handlers);
 
-/* Of the plain C parts, which know nothing of modules, backends use these. */
-EXPORT_SYMBOL_GPL(mig_encode_record);
-EXPORT_SYMBOL_GPL(mig_parser_record);
+/**
+ * vfio_pci_mig_put_record - write a record of the device state
+ * @enc: as given to @save
+ * @type: one of the backend's record types
+ * @flags: VFIO_MIG_RECORD_REQUIRED or 0
+ * @payload: content
+ * @length: bytes of @payload
+ *
+ * Return: 0 or -ENOSPC, which is latched.
+ */
+int vfio_pci_mig_put_record(struct mig_encoder *enc, u16 type, u16 flags,
+			    const void *payload, u32 length)
+{
+	return mig_encode_record(enc, type, flags, payload, length);
+}
+EXPORT_SYMBOL_GPL(vfio_pci_mig_put_record);
+
+/**
+ * vfio_pci_mig_get_record - find a record of the device state
+ * @state: as given to @load
+ * @type: one of the backend's record types
+ * @length: receives the bytes of the payload; may be NULL
+ *
+ * Return: the payload, aligned to 8; NULL if there is no such record.
+ */
+const void *vfio_pci_mig_get_record(const struct mig_parser *state, u16 type,
+				    u32 *length)
+{
+	return mig_parser_record(state, type, length);
+}
+EXPORT_SYMBOL_GPL(vfio_pci_mig_get_record);
 
 MODULE_LICENSE("GPL");
 MODULE_DESCRIPTION("Migration core for vfio-pci variant drivers");

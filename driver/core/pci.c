@@ -198,7 +198,7 @@ int mig_reset_function(struct vfio_pci_mig *mig)
 	WRITE_ONCE(mig->resetting, NULL);
 	if (!ret) {
 		mig_io_lock(mig);
-		ret = mig->backend->reset(mig);
+		ret = mig->backend->reset(mig) ? -EIO : 0;
 		mig_shield_fill(mig);
 		mig_io_unlock(mig);
 	}

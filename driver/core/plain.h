@@ -19,6 +19,7 @@
 
 #else
 
+#include <assert.h>
 #include <endian.h>
 #include <errno.h>
 #include <stdbool.h>
@@ -42,7 +43,6 @@ typedef uint64_t u64;
 #define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
 #define ALIGN(x, a) (((x) + ((a) - 1)) & ~((__typeof__(x))(a) - 1))
 #define min_t(type, a, b) ((type)(a) < (type)(b) ? (type)(a) : (type)(b))
-#define static_assert _Static_assert
 
 /* Same convention as the kernel's: no inversion before or after. */
 static inline u32 crc32c(u32 crc, const void *data, size_t len)

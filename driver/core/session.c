@@ -29,8 +29,8 @@ struct mig_session *mig_session_alloc(struct vfio_pci_mig *mig, bool incoming)
 	if (!session)
 		return NULL;
 
-	/* A sequence, and before it what is left of an earlier one's record. */
-	session->size = 2 * mig->stream_max;
+	/* What is left of a record, a sequence, and the next one in the making. */
+	session->size = 3 * mig->stream_max;
 	session->buf = kvzalloc(session->size, GFP_KERNEL_ACCOUNT);
 	if (!session->buf) {
 		kfree(session);
@@ -95,24 +95,19 @@ void mig_session_detach_locked(struct mig_session *session)
 
 /*
  * An unfinished sequence is dropped by its reader when a new one begins, but
- * not in the middle of a record: keep the rest of the one that is being read.
+ * not in the middle of a record. Return: where the record ends that is being
+ * read.
  */
-static void mig_session_trim_locked(struct mig_session *session)
+static size_t mig_session_border(const struct mig_session *session)
 {
+	struct vfio_mig_record record;
 	size_t end = session->first;
 
 	while (end < session->pos) {
-		struct vfio_mig_record record;
-
 		memcpy(&record, session->buf + end, sizeof(record));
 		end += MIG_RECORD_SIZE(le32_to_cpu(record.length));
 	}
-
-	memmove(session->buf, session->buf + session->pos, end - session->pos);
-	session->first = end - session->pos;
-	session->used = session->first;
-	session->pos = 0;
-	session->generation++;
+	return end;
 }
 
 /**
@@ -120,7 +115,8 @@ static void mig_session_trim_locked(struct mig_session *session)
  * @session: the session; the state lock is held
  * @enc: gets the encoder, with HEADER and IDENTITY written
  *
- * Data that have not been read yet are dropped, up to the border of a record.
+ * The sequence is made behind what can be read, which stays as it is until
+ * mig_session_commit_locked().
  *
  * Return: 0 or -ENOSPC.
  */
@@ -128,12 +124,8 @@ int mig_session_begin_locked(struct mig_session *session,
 			     struct mig_encoder *enc)
 {
 	lockdep_assert_held(&session->guard->mutex);
-	/* What a user has been told the size of, it has taken. */
-	mig_session_ack_locked(session);
-	session->segment = 0;
-	mig_session_trim_locked(session);
-	mig_encoder_init(enc, session->buf + session->first,
-			 session->size - session->first, ++session->sequence);
+	mig_encoder_init(enc, session->buf + session->used,
+			 session->size - session->used, session->sequence + 1);
 	return mig_encode_begin(enc, &session->mig->self);
 }
 
@@ -141,12 +133,28 @@ int mig_session_begin_locked(struct mig_session *session,
  * mig_session_commit_locked - what has been encoded may be read
  * @session: the session; the state lock is held
  * @enc: from mig_session_begin_locked()
+ *
+ * Older data that have not been read yet are dropped, up to the border of a
+ * record.
  */
 void mig_session_commit_locked(struct mig_session *session,
 			       const struct mig_encoder *enc)
 {
+	size_t rest;
+
 	lockdep_assert_held(&session->guard->mutex);
-	session->used = session->first + enc->used;
+	/* What a user has been told the size of, it has taken. */
+	mig_session_ack_locked(session);
+	session->segment = 0;
+
+	rest = mig_session_border(session) - session->pos;
+	memmove(session->buf, session->buf + session->pos, rest);
+	memmove(session->buf + rest, enc->buf, enc->used);
+	session->first = rest;
+	session->used = rest + enc->used;
+	session->pos = 0;
+	session->sequence++;
+	session->generation++;
 }
 
 /**

@@ -70,9 +70,10 @@ struct vfio_pci_mig_range {
  * @release: the opposite: go on exactly where @quiesce (or @load) left off,
  *	with what the user wrote meanwhile. Bus mastering is as the user wants
  *	it again. 0 or -errno, and quiet still.
- * @save: write the device's records; it is quiet and stays so. 0 or -errno.
+ * @save: write the device's records by vfio_pci_mig_put_record(); it is quiet
+ *	and stays so. 0 or -errno.
  * @load: the records of a complete and checked sequence are at hand
- *	(mig_parser_record()); validate them all, then put them into the
+ *	(vfio_pci_mig_get_record()); validate them all, then put them into the
  *	device, which stays quiet. May be called again with a later sequence.
  *	On -errno the reason has been logged with the device's name and the
  *	stream is refused.
@@ -115,6 +116,10 @@ void *vfio_pci_mig_priv(struct vfio_pci_mig *mig);
 struct pci_dev *vfio_pci_mig_pdev(struct vfio_pci_mig *mig);
 void __iomem *vfio_pci_mig_bar(struct vfio_pci_mig *mig, unsigned int bar);
 bool vfio_pci_mig_quiet(struct vfio_pci_mig *mig);
+int vfio_pci_mig_put_record(struct mig_encoder *enc, u16 type, u16 flags,
+			    const void *payload, u32 length);
+const void *vfio_pci_mig_get_record(const struct mig_parser *state, u16 type,
+				    u32 *length);
 void vfio_pci_mig_broken(struct vfio_pci_mig *mig, const char *reason);
 
 #endif /* _VFIO_PCI_MIGRATION_H */

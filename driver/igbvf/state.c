@@ -117,8 +117,8 @@ const struct mig_record_desc igbvf_records[IGBVF_NR_RECORDS] = {
 static int igbvf_put(struct mig_encoder *enc, u16 type, const void *payload,
 		     u32 length)
 {
-	return mig_encode_record(enc, type, VFIO_MIG_RECORD_REQUIRED, payload,
-				 length);
+	return vfio_pci_mig_put_record(enc, type, VFIO_MIG_RECORD_REQUIRED,
+				       payload, length);
 }
 
 static int igbvf_save_rings(struct igbvf *vf, struct mig_encoder *enc)
@@ -199,7 +199,8 @@ static int igbvf_save_stats(struct igbvf *vf, struct mig_encoder *enc)
 		out.value[i] = cpu_to_le32(igbvf_rd(vf, igbvf_stats_offset[i]) +
 					   vf->stats_offset[i]);
 	/* A reader that does not know them may well do without. */
-	return mig_encode_record(enc, IGBVF_RECORD_STATS, 0, &out, sizeof(out));
+	return vfio_pci_mig_put_record(enc, IGBVF_RECORD_STATS, 0, &out,
+				       sizeof(out));
 }
 
 /**
@@ -230,7 +231,7 @@ static int igbvf_parse_rings(const struct mig_parser *state,
 			     struct igbvf_regs *regs)
 {
 	const struct igbvf_rings_record *in =
-		mig_parser_record(state, IGBVF_RECORD_RINGS, NULL);
+		vfio_pci_mig_get_record(state, IGBVF_RECORD_RINGS, NULL);
 	unsigned int ring, reg;
 	u32 value, *r;
 
@@ -256,7 +257,7 @@ static int igbvf_parse_interrupts(const struct mig_parser *state,
 				  struct igbvf_regs *regs, u32 *kick)
 {
 	const struct igbvf_interrupts_record *in =
-		mig_parser_record(state, IGBVF_RECORD_INTERRUPTS, NULL);
+		vfio_pci_mig_get_record(state, IGBVF_RECORD_INTERRUPTS, NULL);
 	unsigned int reg;
 
 	for (reg = 0; reg < IGBVF_IRQ_REGS; reg++) {
@@ -273,7 +274,7 @@ static int igbvf_parse_mailbox(const struct mig_parser *state,
 			       struct igbvf_mailbox *mbx, bool *restart)
 {
 	const struct igbvf_mailbox_record *in =
-		mig_parser_record(state, IGBVF_RECORD_MAILBOX, NULL);
+		vfio_pci_mig_get_record(state, IGBVF_RECORD_MAILBOX, NULL);
 	u32 flags = le32_to_cpu(in->flags);
 	unsigned int i;
 
@@ -300,7 +301,7 @@ static int igbvf_parse_pf(const struct mig_parser *state,
 			  struct igbvf_pf_log *pf)
 {
 	const struct igbvf_pf_record *in =
-		mig_parser_record(state, IGBVF_RECORD_PF, NULL);
+		vfio_pci_mig_get_record(state, IGBVF_RECORD_PF, NULL);
 	u32 flags = le32_to_cpu(in->flags);
 	unsigned int i;
 
@@ -333,7 +334,7 @@ static int igbvf_parse_pf(const struct mig_parser *state,
 static void igbvf_parse_stats(const struct mig_parser *state, struct igbvf *vf)
 {
 	const struct igbvf_stats_record *in =
-		mig_parser_record(state, IGBVF_RECORD_STATS, NULL);
+		vfio_pci_mig_get_record(state, IGBVF_RECORD_STATS, NULL);
 	unsigned int i;
 
 	/* Counters must not run backwards; they go on from where they were. */
