@@ -5,10 +5,18 @@
 
 KDIR ?= /lib/modules/$(shell uname -r)/build
 
-.PHONY: modules modules_install clean demo check
+.PHONY: modules modules_install clean demo check prove prove-mutants
 
 modules modules_install clean:
 	$(MAKE) -C $(KDIR) M=$(CURDIR) $@
 
 demo check:
 	scripts/lab $@
+
+# With the model checker of this machine, else with the lab's.
+prove prove-mutants:
+	@if command -v cbmc >/dev/null; then \
+		$(MAKE) -C selftests/prove $@; \
+	else \
+		scripts/lab $@; \
+	fi
