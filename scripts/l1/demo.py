@@ -1,0 +1,100 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0
+"""Migrate a running guest with its VF back and forth, under checked traffic."""
+
+import argparse
+import asyncio
+import contextlib
+
+import autopsy
+import lab
+import report
+import setup
+from scene import Scene
+
+TRAFFIC_BETWEEN = 2.0   # seconds that traffic is left alone between migrations
+
+
+async def _show_consoles(scene: Scene) -> None:
+    """-v: the guest's console as it grows, whichever QEMU has it."""
+    shown = {}
+    with contextlib.suppress(asyncio.CancelledError):
+        while True:
+            for path in scene.consoles():
+                whole, newline, _ = lab.read_from(path, shown.get(path, 0)).rpartition(b"\n")
+                shown[path] = shown.get(path, 0) + len(whole + newline)
+                for line in whole.decode(errors="replace").splitlines():
+                    print(f"{path.stem}| {line.rstrip()}", flush=True)
+            await asyncio.sleep(0.3)
+
+
+async def _there_and_back(scene: Scene) -> str | None:
+    """One round trip; what went wrong, if something did."""
+    for _ in range(2):
+        one = await scene.migrate()
+        number = len(scene.migrations)
+        if not one.completed:
+            return f"migration {number} failed: {one.error}"
+        numbers = one.numbers
+        print(f"migration {number}: VF {one.source} -> VF {one.destination} completed in "
+              f"{numbers['total_ms']} ms, downtime {numbers['downtime_ms']} ms", flush=True)
+        try:
+            took = await scene.peer.moving(60)
+        except lab.LabError as error:
+            where = await autopsy.write(scene.guest)
+            return f"after migration {number}: {error} (state of the guest: {where})"
+        print(f"  traffic of all kinds goes on ({took:.1f} s)", flush=True)
+        await asyncio.sleep(TRAFFIC_BETWEEN)
+    return None
+
+
+async def _journey(scene: Scene, round_trips: int) -> list[str]:
+    """Everything between the first and the last datagram; returns the troubles."""
+    try:
+        took = await scene.boot()
+        print(f"L2 runs on VF {scene.guest.nic.letter} ({scene.guest.nic.what}), "
+              f"traffic flows ({took:.1f} s)", flush=True)
+        await asyncio.sleep(TRAFFIC_BETWEEN)
+        for _ in range(round_trips):
+            trouble = await _there_and_back(scene)
+            if trouble:
+                return [trouble]
+    except lab.LabError as error:
+        return [str(error)]
+    return []
+
+
+async def _demo(options) -> int:
+    scene = Scene(options.nic, options.driver, options.verbose)
+    viewer = asyncio.ensure_future(_show_consoles(scene)) if options.verbose else None
+    try:
+        scene.prepare()
+        for nic in scene.nics:
+            print(f"{nic.letter}: {nic.what}", flush=True)
+        trouble = await _journey(scene, options.round_trips)
+        evidence = report.collect(scene, await scene.finish(), trouble)
+    except lab.LabError as error:
+        print(f"FAIL\n  {error}")
+        return 1
+    finally:
+        await scene.end()
+        if viewer:
+            viewer.cancel()
+    report.write(scene, evidence)
+    print("\n" + report.text(scene, evidence), flush=True)
+    return 1 if report.faults(evidence) else 0
+
+
+def main() -> int:
+    """Parse the command line, run."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--round-trips", type=int, default=1, metavar="N")
+    parser.add_argument("-v", "--verbose", action="store_true", help="show the guest's consoles")
+    parser.add_argument("--nic", choices=("vfio", "emulated"), default="vfio",
+                        help="emulated: no VF, to debug the lab itself")
+    parser.add_argument("--driver", default=setup.OURS, help="for the VFs (debugging)")
+    return asyncio.run(_demo(parser.parse_args()))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

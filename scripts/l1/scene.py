@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The scene of a test: VFs, peer, and the guest, wherever it lives at the moment."""
+
+import contextlib
+from pathlib import Path
+
+import klog
+import lab
+import setup
+from migrate import Attempt, Migration, Settings
+from peer import Peer, guest_reports
+from vm import Nic, Vm
+
+FINISH_LIMIT = 30
+BOOT_LIMIT = 300
+GUEST_PERIOD = 1000     # ms between reports
+MOVING_LIMIT = 90
+CARD_IS_UP = "lab: the card is up"   # said by l2-init
+
+
+class Scene:
+    """All that a test has running, and its end."""
+
+    def __init__(self, nic: str = "vfio", driver: str = setup.OURS, verbose: bool = False):
+        self.log = klog.KernelLog()
+        self.vfs = []
+        self.nics = []
+        self.homes: list[Vm] = []       # the VMs that the guest lived in, in order
+        self.migrations: list[Migration] = []
+        self.peer = Peer()
+        self._kind = nic
+        self._driver = driver
+        self._parameters = f"{'loglevel=7' if verbose else 'quiet'} lab_traffic=-p,{GUEST_PERIOD}"
+        self._vms: list[Vm] = []
+
+    @property
+    def guest(self) -> Vm:
+        """The VM the guest lives in."""
+        return self.homes[-1]
+
+    def prepare(self) -> None:
+        """Set L1 up."""
+        if self._kind == "emulated":
+            self.nics = [Nic.emulated(letter, tap) for letter, tap in zip("AB", setup.emulated())]
+            return
+        self.vfs = setup.virtual_functions(self._driver)
+        setup.peer()
+        self.nics = [Nic.vfio(vf.letter, vf.address, self._driver == setup.OURS) for vf in self.vfs]
+
+    async def boot(self) -> float:
+        """Start the peer and the guest on the first card; seconds until all traffic flows."""
+        await self.peer.start()
+        vm = await self._new(self.nics[0])
+        self.homes.append(vm)
+        try:
+            await lab.until(lambda: self.peer.counts().get("TCP guest to peer") or not vm.alive(),
+                            BOOT_LIMIT, "the guest's first data")
+        except lab.LabError as error:
+            raise lab.LabError(f"{error}; its console ends: {self.console()[-600:]}") from error
+        if not vm.alive():
+            raise lab.LabError(f"QEMU ended: {vm.said()}")
+        return await self.peer.moving(MOVING_LIMIT)
+
+    async def _new(self, nic: Nic, incoming: bool = False) -> Vm:
+        vm = Vm(nic, incoming, self._parameters)
+        self._vms.append(vm)
+        return await vm.start()
+
+    def _other(self) -> Nic:
+        return self.nics[1] if self.guest.nic is self.nics[0] else self.nics[0]
+
+    def other_vf(self) -> setup.Vf:
+        """The VF that the guest is not on."""
+        return next(vf for vf in self.vfs if vf.letter != self.guest.nic.letter)
+
+    async def migrate(self, settings: Settings = Settings(), relay=None, meanwhile=None) -> Migration:
+        """Migrate the guest to a new QEMU on the other card; the loser is gone afterwards."""
+        source = self.guest
+        destination = await self._new(self._other(), incoming=True)
+        result = await Attempt(source, destination, settings, relay).run(meanwhile)
+        self.migrations.append(result)
+        if result.completed:
+            self.homes.append(destination)
+            await source.quit()
+        else:
+            await destination.kill()
+        return result
+
+    def console(self) -> str:
+        """The guest's console, through all its homes."""
+        return "".join(lab.read_text(vm.file("console")) for vm in self.homes)
+
+    def complaints(self) -> list[str]:
+        """Lines of the guest's console that should not be there, since its card was up."""
+        since = self.console().partition(CARD_IS_UP)[2]
+        return [line.strip() for line in since.splitlines() if klog.COMPLAINTS.search(line)]
+
+    def guest_reports(self) -> list[dict]:
+        """What the guest's traffic program said."""
+        return guest_reports([vm.file("report") for vm in self.homes])
+
+    def consoles(self) -> list[Path]:
+        """The console files there are by now."""
+        return [vm.file("console") for vm in self._vms]
+
+    async def finish(self) -> dict:
+        """End the traffic in order; returns the peer's last report. The guest's is there too."""
+        last = await self.peer.finish()
+        with contextlib.suppress(lab.LabError):     # its absence will be noticed
+            await lab.until(lambda: any(report["final"] for report in self.guest_reports()),
+                            FINISH_LIMIT, "the guest's last report", 0.2)
+        return last
+
+    async def end(self) -> None:
+        """End everything that was started here."""
+        await self.peer.kill()
+        for vm in self._vms:
+            with contextlib.suppress(lab.LabError):
+                await vm.quit()

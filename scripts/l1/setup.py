@@ -1,0 +1,178 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0
+"""Prepare L1: two PFs with one VF each, both VFs for VFIO, and a peer on the wire.
+
+Both VFs get the same MAC from the administrator, as the source and the
+destination host of one guest would. igbvf of this kernel never sees them:
+drivers_autoprobe is off and driver_override names the only driver allowed.
+Running it again changes nothing.
+"""
+
+import argparse
+from pathlib import Path
+from typing import NamedTuple
+
+import lab
+from lab import sh
+
+PCI = Path("/sys/bus/pci/devices")
+OURS = "igbvf-vfio-pci"
+LINK_LIMIT = 20
+
+
+class Vf(NamedTuple):
+    """A virtual function, ready for a guest."""
+
+    letter: str
+    pf: str
+    pf_name: str    # the PF's network interface
+    address: str
+
+
+def _netdev(address: str) -> str | None:
+    """The network interface of a PCI or virtio device."""
+    found = list((PCI / address).glob("net/*")) + list((PCI / address).glob("virtio*/net/*"))
+    return found[0].name if found else None
+
+
+def _write(path: Path, value: str) -> None:
+    try:
+        path.write_text(value)
+    except OSError as error:
+        raise lab.LabError(f"{path} <- {value}: {error.strerror}") from error
+
+
+def _carrier(name: str) -> bool:
+    try:
+        return (Path("/sys/class/net") / name / "carrier").read_text().strip() == "1"
+    except OSError:
+        return False
+
+
+def set_mac(vf: Vf, mac: str) -> None:
+    """What the administrator does on the PF for the VF."""
+    sh("ip", "link", "set", vf.pf_name, "vf", "0", "mac", mac)
+
+
+def _up(pf: str) -> str:
+    """Bring a PF up (its link takes a while); returns its interface."""
+    name = lab.wait_until(lambda: _netdev(pf), 20, f"network interface of {pf}")
+    sh("sysctl", "-qw", f"net.ipv6.conf.{name}.disable_ipv6=1", check=False)
+    sh("ip", "link", "set", name, "up")
+    return name
+
+
+def _one_vf(pf: str, name: str) -> str:
+    """Give a PF one VF that no driver takes by itself; returns its address."""
+    lab.wait_until(lambda: _carrier(name), LINK_LIMIT, f"link of {name}")
+    _write(PCI / pf / "sriov_drivers_autoprobe", "0")
+    if (PCI / pf / "sriov_numvfs").read_text().strip() == "0":
+        _write(PCI / pf / "sriov_numvfs", "1")
+    return (PCI / pf / "virtfn0").resolve().name
+
+
+def _bind(address: str, driver: str) -> None:
+    """Give a device to a driver, whoever has it now."""
+    device = PCI / address
+    link = device / "driver"
+    if link.exists() and link.resolve().name == driver:
+        return
+    if link.exists():
+        _write(link / "unbind", address)
+    _write(device / "driver_override", driver)
+    _write(Path("/sys/bus/pci/drivers_probe"), address)
+    if not link.exists() or link.resolve().name != driver:
+        raise lab.LabError(f"{address}: {driver} did not take it, see dmesg")
+
+
+def _virtual_function(letter: str, pf: str, name: str, driver: str) -> Vf:
+    vf = Vf(letter, pf, name, _one_vf(pf, name))
+    set_mac(vf, lab.VF_MAC)
+    # Both VFs have one MAC; nobody is cheating.
+    sh("ip", "link", "set", name, "vf", "0", "spoofchk", "off")
+    _bind(vf.address, driver)
+    return vf
+
+
+def virtual_functions(driver: str = OURS) -> list[Vf]:
+    """VF A and VF B, bound to the driver."""
+    sh("modprobe", "-a", "igb", "vfio_iommu_type1")
+    sh("modprobe", driver)
+    names = [_up(pf) for pf in lab.PFS]
+    return [_virtual_function(letter, pf, name, driver)
+            for letter, pf, name in zip("AB", lab.PFS, names)]
+
+
+def _peer_card() -> str | None:
+    """The virtio card, if nobody has taken it away yet."""
+    for path in Path("/sys/class/net").iterdir():
+        driver = path / "device/driver"
+        if driver.exists() and driver.resolve().name == "virtio_net":
+            return path.name
+    return None
+
+
+def _peer_namespace() -> None:
+    if lab.PEER_NETNS not in sh("ip", "netns", "list").split():
+        sh("ip", "netns", "add", lab.PEER_NETNS)
+        sh("ip", "-n", lab.PEER_NETNS, "link", "set", "lo", "up")
+
+
+def _into_peer(name: str) -> None:
+    """Move an interface into the peer's namespace and give it the peer's address."""
+    sh("ip", "link", "set", name, "netns", lab.PEER_NETNS)
+    sh("ip", "netns", "exec", lab.PEER_NETNS, "sysctl", "-qw",
+       f"net.ipv6.conf.{name}.disable_ipv6=1", check=False)
+    sh("ip", "-n", lab.PEER_NETNS, "addr", "add", f"{lab.PEER_ADDRESS}/{lab.PREFIX}", "dev", name)
+    sh("ip", "-n", lab.PEER_NETNS, "link", "set", name, "up")
+
+
+def peer() -> None:
+    """The peer: the virtio card alone in a network namespace."""
+    sh("modprobe", "virtio_net")
+    _peer_namespace()
+    name = _peer_card()
+    if name:
+        _into_peer(name)
+
+
+def emulated() -> list[str]:
+    """For the lab without VFIO: a bridge with the peer and a tap for each QEMU."""
+    sh("modprobe", "-a", "tun", "bridge", "veth")
+    _peer_namespace()
+    taps = ["tapA", "tapB"]
+    if Path("/sys/class/net/lab").exists():
+        return taps
+    sh("ip", "link", "add", "lab", "type", "bridge")
+    sh("ip", "link", "add", "wire", "type", "veth", "peer", "name", "wire-peer")
+    for tap in taps:
+        sh("ip", "tuntap", "add", tap, "mode", "tap")
+    for name in ("wire", *taps):
+        sh("ip", "link", "set", name, "master", "lab")
+        sh("ip", "link", "set", name, "up")
+    sh("ip", "link", "set", "lab", "up")
+    _into_peer("wire-peer")
+    return taps
+
+
+def main() -> int:
+    """Set up, print a line per VF."""
+    parser = argparse.ArgumentParser(description="prepare L1: VFs for VFIO and a peer")
+    parser.add_argument("--driver", default=OURS, help=f"for the VFs (default {OURS})")
+    options = parser.parse_args()
+    try:
+        vfs = virtual_functions(options.driver)
+        peer()
+    except lab.LabError as error:
+        print(f"setup: {error}")
+        return 1
+    for vf in vfs:
+        group = (PCI / vf.address / "iommu_group").resolve().name
+        print(f"VF {vf.letter} {vf.address} of {vf.pf_name} ({vf.pf}): {options.driver}, "
+              f"MAC {lab.VF_MAC}, IOMMU group {group}")
+    print(f"peer {lab.PEER_ADDRESS} in network namespace '{lab.PEER_NETNS}'")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The command line: scripts/lab <command>."""
+
+import argparse
+import os
+import signal
+import sys
+
+from . import cache, check, hostpkgs, l1, modules, say, tree
+
+BOOTABLE = [series.name for series in tree.TRIXIE.series]
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="scripts/lab",
+        description="A nested lab for live migration of VFIO devices: L1 is an emulated machine with "
+                    "two 82576 NICs, the inner guests L2 run in it under KVM. Needs root on Debian 12 "
+                    "or newer, no hardware virtualisation. All it makes is in one cache directory.")
+    commands = parser.add_subparsers(dest="name", required=True, metavar="COMMAND")
+
+    def add(name: str, text: str, kernels=BOOTABLE) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=text, description=text)
+        if kernels:
+            sub.add_argument("--kernel", choices=kernels, default=kernels[0],
+                             help=f"kernel series (default {kernels[0]})")
+        if name in ("demo", "shell", "run", "check"):
+            sub.add_argument("--accel", choices=("kvm", "tcg"),
+                             help="force the outer machine's accelerator (default: KVM if it works)")
+        return sub
+
+    demo = add("demo", "migrate a running inner guest with its NIC back and forth")
+    demo.add_argument("--round-trips", type=int, default=1, metavar="N")
+    demo.add_argument("-v", "--verbose", action="store_true", help="show the consoles too")
+    demo.add_argument("--timeout", type=float, default=1800, metavar="S")
+
+    add("shell", "boot L1, set everything up and give a root shell in it")
+
+    run = add("run", "run a command in L1 and return its exit status")
+    run.add_argument("-v", "--verbose", action="store_true", help="show the consoles too")
+    run.add_argument("--timeout", type=float, default=1800, metavar="S")
+    run.add_argument("--bare", action="store_true", help="without the project's modules")
+    run.add_argument("command", nargs="+", metavar="CMD")
+
+    add("build", "build the modules with W=1", kernels=["all", *tree.OF_SERIES])
+    add("check", "everything: unit tests, proof, builds, static checks, demos", kernels=None)
+    add("prove", "prove the state machine with a model checker", kernels=None)
+    add("prove-mutants", "see that the proof finds deliberate defects", kernels=None)
+    add("clean", "remove the cache directory", kernels=None)
+    return parser
+
+
+def _demo(options) -> int:
+    command = ["python3", "/project/scripts/l1/demo.py", "--round-trips", str(options.round_trips)]
+    if options.verbose:
+        command.append("-v")
+    return _status(l1.run(l1.Request(options.kernel, command, options.timeout, options.verbose,
+                                     options.accel)))
+
+
+def _shell(options) -> int:
+    if not sys.stdin.isatty():
+        raise say.LabError("'lab shell' needs a terminal; use 'lab run -- CMD'")
+    command = ["python3", "/project/scripts/l1/setup.py"]
+    return _status(l1.run(l1.Request(options.kernel, command, accel=options.accel, interactive=True)))
+
+
+def _run(options) -> int:
+    return _status(l1.run(l1.Request(options.kernel, options.command, options.timeout,
+                                     options.verbose, options.accel, options.bare)))
+
+
+def _status(result: l1.Result) -> int:
+    """The command's own status, unless the kernel complained about a success."""
+    return result.status if result.status or not result.problems else 1
+
+
+def _build(options) -> int:
+    wanted = list(tree.OF_SERIES) if options.kernel == "all" else [options.kernel]
+    warned = False
+    for series in wanted:
+        where, version = tree.for_series(series)
+        path = modules.build(where, version)
+        warned |= bool(modules.complaints(path / "build.log"))
+        say.info(f"{series}: {path}")
+    return 1 if warned else 0
+
+
+def _check(options) -> int:
+    if check.FROZEN not in os.environ:
+        check.freeze(options.arguments)
+    return check.run(options.accel)
+
+
+def _prove(options) -> int:
+    return check.prove(options.name)
+
+
+_COMMANDS = {"demo": _demo, "shell": _shell, "run": _run, "build": _build, "check": _check,
+             "prove": _prove, "prove-mutants": _prove}
+
+
+def _stop(number, _frame):
+    """A polite request to end: leave all blocks, so that L1 is ended too."""
+    raise SystemExit(128 + number)
+
+
+def main(arguments: list[str]) -> int:
+    """Do what the command line says."""
+    options = _parser().parse_args(arguments)
+    options.arguments = arguments
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _stop)
+    try:
+        if options.name == "clean":
+            cache.clean()
+            return 0
+        hostpkgs.require()
+        cache.prune()
+        with cache.in_use():
+            cache.empty_trash()
+            return _COMMANDS[options.name](options)
+    except say.LabError as error:
+        say.info(f"ERROR: {error}")
+        return l1.BROKEN
+    except KeyboardInterrupt:
+        say.info("interrupted")
+        return 130
