@@ -21,7 +21,8 @@ bool mig_memory_enabled(struct vfio_pci_mig *mig)
 	struct vfio_pci_core_device *core = &mig->core;
 	struct pci_dev *pdev = core->pdev;
 
-	if (pdev->current_state >= PCI_D3hot)
+	if (pdev->current_state == PCI_D3hot ||
+	    pdev->current_state == PCI_D3cold)
 		return false;
 	return pdev->no_command_memory ||
 	       (core->vconfig[PCI_COMMAND] & PCI_COMMAND_MEMORY);

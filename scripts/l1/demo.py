@@ -45,6 +45,9 @@ async def _there_and_back(scene: Scene) -> str | None:
             return f"after migration {number}: {error} (state of the guest: {where})"
         print(f"  traffic of all kinds goes on ({took:.1f} s)", flush=True)
         await asyncio.sleep(TRAFFIC_BETWEEN)
+        if scene.complaints():
+            where = await autopsy.write(scene.guest)
+            return f"after migration {number} the guest complained (its state: {where})"
     return None
 
 

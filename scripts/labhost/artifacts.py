@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What L1 gets as /artifacts: modules, the inner guest, the traffic program.
+"""What L1 gets as /artifacts: modules, the inner guest, the traffic and test programs.
 
 Everything is kept under a key of what went in, so that a run after a change
 builds only what the change touched and several labs can share the result.
@@ -13,6 +13,7 @@ from .tree import Tree, tail
 INIT = source.CHECKOUT / "scripts/l1/initramfs-init"
 TRAFFIC = source.CHECKOUT / "scripts/l1/traffic.c"
 L2IMAGE = source.CHECKOUT / "scripts/labhost/l2image.py"
+V2_TEST = "selftests/vfio_migration"
 
 
 # Host code that shapes /artifacts, besides what stands in scripts/l1.
@@ -49,6 +50,24 @@ def traffic(tree: Tree) -> Path | None:
     return cache.entry("traffic", key, build) / "traffic"
 
 
+def v2_test(tree: Tree) -> Path | None:
+    """The static program that tests the v2 uAPI in L1."""
+    names = [name for name in source.files()
+             if name.startswith((f"{V2_TEST}/", "driver/core/stream.", "driver/core/plain.h", "uapi/"))]
+    if f"{V2_TEST}/Makefile" not in names:
+        return None
+    key = f"{tree.path.name}-{source.digest(names)}"
+
+    def build(path: Path) -> None:
+        log = cache.sub("logs") / "v2_test.log"
+        log.write_bytes(b"")
+        line = ["make", "-C", f"/lab/project/{V2_TEST}", "O=/lab/out"]
+        binds = [chroot.Bind(path, "/lab/out", "rw"), chroot.Bind(source.CHECKOUT, "/lab/project")]
+        if chroot.run(tree.path, line, binds, log=log) != 0:
+            raise say.LabError(f"building {V2_TEST} failed:\n{tail(log, 30)}")
+    return cache.entry("v2_test", key, build) / "v2_test"
+
+
 def _inner_guest(tree: Tree, version: str, program: Path | None, target: Path) -> None:
     """The inner guest's kernel and initramfs."""
     if not (program and L2IMAGE.is_file()):
@@ -74,7 +93,8 @@ def build(tree: Tree, version: str, bare: bool = False) -> Path:
     """The directory exported to L1 for this kernel; also holds L1's own initramfs."""
     ours = _ours(tree, version, bare)
     program = traffic(tree)
-    key = f"{version}-{cache.digest(tree.path.name, ours, program, source.digest(_shaping()))}"
+    tests = v2_test(tree)
+    key = f"{version}-{cache.digest(tree.path.name, ours, program, tests, source.digest(_shaping()))}"
 
     def compose(path: Path) -> None:
         with say.step(f"putting together /artifacts for {version}"):
@@ -82,6 +102,8 @@ def build(tree: Tree, version: str, bare: bool = False) -> Path:
             (path / "bin").mkdir()
             if program:
                 (path / "bin/traffic").hardlink_to(program)
+            if tests:
+                (path / "bin/v2_test").hardlink_to(tests)
             _inner_guest(tree, version, program, path / "l2")
             (path / "boot").mkdir()
             initramfs.build(tree.path, version, INIT, path / "boot/initramfs.gz")
