@@ -10,7 +10,7 @@ import autopsy
 import lab
 import report
 import setup
-from scene import Scene
+from scene import STUCK, Scene
 
 TRAFFIC_BETWEEN = 2.0   # seconds that traffic is left alone between migrations
 
@@ -75,6 +75,9 @@ async def _demo(options) -> int:
         for nic in scene.nics:
             print(f"{nic.letter}: {nic.what}", flush=True)
         trouble = await _journey(scene, options.round_trips)
+        if trouble and scene.stuck():
+            print(f"STUCK\n  {trouble[0]}", flush=True)
+            return STUCK
         evidence = report.collect(scene, await scene.finish(), trouble)
     except lab.LabError as error:
         print(f"FAIL\n  {error}")

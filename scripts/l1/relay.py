@@ -38,14 +38,17 @@ def _held_back(data: bytes) -> int:
 
 
 class Relay:
-    """One connection, both ways; mangle(bytes) -> bytes is called for each chunk."""
+    """One connection, both ways; mangle(bytes) -> bytes is called for each chunk.
 
-    def __init__(self, mangle=None, hold: bool = False):
+    A chunk for which hold(bytes) is true is not passed on, nor what follows it.
+    """
+
+    def __init__(self, mangle=None, hold=None):
         self.at_device_state = threading.Event()
         self.chunks: list[bytes] = []       # as the source sent them
         self.error: Exception | None = None
         self._mangle = mangle or (lambda chunk: chunk)
-        self._hold = hold
+        self._hold = hold or (lambda chunk: False)
         self._closing = threading.Event()
         self._sockets: list[socket.socket] = []
         self._threads: list[threading.Thread] = []
@@ -125,8 +128,8 @@ class Relay:
 
     def _chunk(self, chunk: bytes, destination: socket.socket) -> None:
         self.chunks.append(chunk)
-        self.at_device_state.set()
-        if self._hold:
+        if self._hold(chunk):
+            self.at_device_state.set()
             self._closing.wait(IO_LIMIT)
             raise OSError("held until the end")
         try:

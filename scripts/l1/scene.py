@@ -2,6 +2,7 @@
 """The scene of a test: VFs, peer, and the guest, wherever it lives at the moment."""
 
 import contextlib
+import time
 from pathlib import Path
 
 import klog
@@ -14,6 +15,8 @@ from vm import Nic, Vm
 FINISH_LIMIT = 30
 BOOT_LIMIT = 300
 GUEST_PERIOD = 1000     # ms between reports
+SILENT = 20             # s without a report: the guest does nothing any more
+STUCK = 75              # exit status: the guest hangs, the run says nothing of the migration
 MOVING_LIMIT = 90
 CARD_IS_UP = "lab: the card is up"   # said by l2-init
 
@@ -85,6 +88,15 @@ class Scene:
         else:
             await destination.kill()
         return result
+
+    def stuck(self) -> bool:
+        """Whether the guest hangs as a whole.
+
+        Its reports do not use the network. See Documentation/lab.rst: in about
+        one of fifty migrations the guest's only CPU hangs in this lab.
+        """
+        report = self.guest.file("report")
+        return report.exists() and time.time() - report.stat().st_mtime > SILENT
 
     def console(self) -> str:
         """The guest's console, through all its homes."""
