@@ -6,9 +6,13 @@
  * A shielded page is replaced in the user's mappings by a *stand-in*, a page
  * of ordinary memory with the register values that the user should see. What
  * the user writes there is handed to the backend when quiet ends, so a
- * doorbell that is rung in quiet is honoured later. A stand-in is not
- * PageReserved, so vfio's type1 IOMMU refuses to map it for peer DMA; for such
- * a request (FAULT_FLAG_REMOTE) the fault handler gives the real registers.
+ * doorbell that is rung in quiet is honoured later.
+ *
+ * Who wants to map the page for peer DMA must not get a stand-in, nor leave the
+ * real page in the user's page tables while quiet. Both are refused: the fault
+ * of such a request (FAULT_FLAG_REMOTE), and by vfio's type1 IOMMU itself a
+ * stand-in that is mapped already, since it is not PageReserved. A VMM that
+ * maps BARs for peers while RESUMING is told so, and goes on without.
  */
 #include <linux/mm.h>
 #include <linux/pm_runtime.h>
@@ -413,7 +417,10 @@ static vm_fault_t mig_shield_fault(struct vm_fault *vmf)
 	if (!standin)
 		goto unlock;
 
-	if (mig->shielded && !(vmf->flags & FAULT_FLAG_REMOTE)) {
+	if (mig->shielded && (vmf->flags & FAULT_FLAG_REMOTE))
+		goto unlock;
+
+	if (mig->shielded) {
 		pfn = page_to_pfn(standin->page);
 		ret = vmf_insert_pfn_prot(vma, vmf->address, pfn,
 					  vm_get_page_prot(vma->vm_flags));

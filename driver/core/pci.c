@@ -4,7 +4,9 @@
  * way, interrupt handlers, function reset, and the user's view of COMMAND.
  */
 #include <linux/interrupt.h>
+#include <linux/irq.h>
 #include <linux/uaccess.h>
+#include <linux/workqueue.h>
 
 #include "compat.h"
 #include "core.h"
@@ -150,6 +152,27 @@ int mig_wait_transactions(struct vfio_pci_mig *mig)
 	return -ETIMEDOUT;
 }
 
+static long mig_nothing(void *arg)
+{
+	return 0;
+}
+
+/*
+ * An interrupt that has arrived at a CPU which has them disabled is pending in
+ * its APIC, where synchronize_irq() does not look. When a task has run there
+ * since, it has been taken.
+ */
+static void mig_wait_pending(int irq)
+{
+	const struct cpumask *mask = irq_get_effective_affinity_mask(irq);
+	unsigned int cpu;
+
+	if (!mask)
+		return;
+	for_each_cpu_and(cpu, mask, cpu_online_mask)
+		work_on_cpu(cpu, mig_nothing, NULL);
+}
+
 /**
  * mig_wait_interrupts - wait until interrupts that have arrived are handled
  * @mig: the device; the state lock is held, memory_lock is not
@@ -170,8 +193,10 @@ void mig_wait_interrupts(struct vfio_pci_mig *mig)
 	for (i = 0; i < count; i++) {
 		/* There may be holes: vectors can be added one by one. */
 		irq = pci_irq_vector(pdev, i);
-		if (irq > 0)
+		if (irq > 0) {
+			mig_wait_pending(irq);
 			synchronize_irq(irq);
+		}
 	}
 	mutex_unlock(&mig->core.igate);
 }
