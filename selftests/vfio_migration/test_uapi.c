@@ -1,0 +1,262 @@
+// SPDX-License-Identifier: GPL-2.0
+/* The features and regions as such. */
+#include <errno.h>
+#include <linux/pci_regs.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "harness.h"
+#include "igbvf.h"
+#include "state.h"
+#include "vfio.h"
+
+#define GET	VFIO_DEVICE_FEATURE_GET
+#define SET	VFIO_DEVICE_FEATURE_SET
+#define PROBE	VFIO_DEVICE_FEATURE_PROBE
+
+static const struct feature {
+	const char *name;
+	u32 index;
+	u32 ops;
+	u32 size;
+} features[] = {
+	{ "MIGRATION", VFIO_DEVICE_FEATURE_MIGRATION, GET,
+	  sizeof(struct vfio_device_feature_migration) },
+	{ "MIG_DEVICE_STATE", VFIO_DEVICE_FEATURE_MIG_DEVICE_STATE, GET | SET,
+	  sizeof(struct vfio_device_feature_mig_state) },
+	{ "MIG_DATA_SIZE", VFIO_DEVICE_FEATURE_MIG_DATA_SIZE, GET,
+	  sizeof(struct vfio_device_feature_mig_data_size) },
+};
+
+#define HEAD	((u32)sizeof(struct vfio_device_feature))
+
+TEST(features,
+	"STOP_COPY and P2P are offered, the state starts as RUNNING")
+{
+	struct iommu iommu = {};
+	struct vf vf;
+	u64 flags;
+
+	vf_open(&vf, &iommu, vf_bdf[0]);
+	flags = vf_migration_flags(&vf);
+	th_log("migration flags %#llx, state up to %llu bytes",
+	       (unsigned long long)flags,
+	       (unsigned long long)vf_data_size(&vf));
+	EXPECT_TRUE(flags & VFIO_MIGRATION_STOP_COPY);
+	EXPECT_TRUE(flags & VFIO_MIGRATION_P2P);
+	EXPECT_EQ(0ull, flags & ~(VFIO_MIGRATION_STOP_COPY | VFIO_MIGRATION_P2P |
+				  VFIO_MIGRATION_PRE_COPY));
+	EXPECT_STATE(VFIO_DEVICE_STATE_RUNNING, &vf);
+}
+
+TEST(feature_probe,
+	"PROBE succeeds for what a feature has, and for nothing else")
+{
+	struct iommu iommu = {};
+	struct vf vf;
+	unsigned int n;
+	u32 ops;
+
+	vf_open(&vf, &iommu, vf_bdf[0]);
+	for (n = 0; n < ARRAY_SIZE(features); n++) {
+		for (ops = 0; ops < 4; ops++) {
+			u32 flags = (ops & 1 ? GET : 0) | (ops & 2 ? SET : 0);
+
+			th_context("PROBE %s%s%s", features[n].name,
+				   ops & 1 ? " GET" : "", ops & 2 ? " SET" : "");
+			EXPECT_EQ(flags & ~features[n].ops ? -EINVAL : 0,
+				  vf_feature(&vf, PROBE | flags |
+					     features[n].index, NULL, 0));
+		}
+	}
+	th_context("unknown feature");
+	EXPECT_EQ(-ENOTTY, vf_feature(&vf, PROBE | GET | 0xfff0, NULL, 0));
+	th_context("unknown flag");
+	EXPECT_EQ(-EINVAL, vf_feature(&vf, PROBE | GET | 1u << 19 |
+				      VFIO_DEVICE_FEATURE_MIGRATION, NULL, 0));
+	th_context("after all");
+	EXPECT_STATE(VFIO_DEVICE_STATE_RUNNING, &vf);
+}
+
+TEST(feature_lengths,
+	"an argsz that is too small, and GET and SET together or neither, are "
+	"refused with EINVAL and change nothing")
+{
+	struct iommu iommu = {};
+	struct vf vf;
+	unsigned int n;
+	u32 argsz;
+
+	vf_open(&vf, &iommu, vf_bdf[0]);
+	for (n = 0; n < ARRAY_SIZE(features); n++) {
+		const struct feature *f = &features[n];
+		/* As SET_STATE this would go to STOP. */
+		u64 payload[2] = { VFIO_DEVICE_STATE_STOP };
+		u32 op = f->ops & SET ? SET : GET;
+
+		for (argsz = 0; argsz < HEAD + f->size; argsz++) {
+			th_context("%s with argsz %u of %u", f->name, argsz,
+				   HEAD + f->size);
+			EXPECT_EQ(-EINVAL, vf_feature_argsz(&vf, op | f->index,
+							    payload, f->size,
+							    argsz));
+		}
+		th_context("%s", f->name);
+		EXPECT_EQ(-EINVAL, vf_feature(&vf, GET | SET | f->index,
+					      payload, f->size));
+		EXPECT_EQ(-EINVAL, vf_feature(&vf, f->index, payload, f->size));
+		if (!(f->ops & SET))
+			EXPECT_EQ(-EINVAL, vf_feature(&vf, SET | f->index,
+						      payload, f->size));
+		EXPECT_STATE(VFIO_DEVICE_STATE_RUNNING, &vf);
+		EXPECT_EQ(0, vf_feature_argsz(&vf, GET | f->index, payload,
+					      f->size, HEAD + f->size + 64));
+	}
+}
+
+TEST(data_size,
+	"DATA_SIZE is the same in every state, not 0, and never less than "
+	"what STOP_COPY yields")
+{
+	static const u32 states[] = {
+		VFIO_DEVICE_STATE_RUNNING, VFIO_DEVICE_STATE_RUNNING_P2P,
+		VFIO_DEVICE_STATE_STOP, VFIO_DEVICE_STATE_STOP_COPY,
+		VFIO_DEVICE_STATE_RESUMING,
+	};
+	static struct state blank, busy;
+	struct iommu iommu = {};
+	struct nic nic;
+	struct vf vf;
+	unsigned int n;
+	u64 size;
+
+	vf_open(&vf, &iommu, vf_bdf[0]);
+	size = vf_data_size(&vf);
+	ASSERT_NE(0ull, (unsigned long long)size);
+	for (n = 0; n < ARRAY_SIZE(states); n++) {
+		th_context("%s", state_name(states[n]));
+		ASSERT_EQ(0, vf_set_state(&vf, states[n], NULL));
+		EXPECT_EQ(size, vf_data_size(&vf));
+	}
+	ASSERT_EQ(0, vf_reset(&vf));
+	th_context("blank");
+	state_save(&vf, &blank);
+	EXPECT_LE((u64)blank.len, size);
+	ASSERT_EQ(0, vf_set_state(&vf, VFIO_DEVICE_STATE_RUNNING, NULL));
+	th_context("working");
+	nic_start(&nic, &vf, 0);
+	state_save(&vf, &busy);
+	EXPECT_LE((u64)busy.len, size);
+	EXPECT_EQ(size, vf_data_size(&vf));
+}
+
+TEST(bar_windows,
+	"BAR0 can be mapped where its sparse capability says, and nowhere "
+	"else")
+{
+	struct iommu iommu = {};
+	struct vf vf;
+	u64 at;
+	void *map;
+
+	vf_open(&vf, &iommu, vf_bdf[0]);
+	EXPECT_EQ(0x4000ull, (unsigned long long)vf.bar_size);
+	vf_map_rings(&vf);
+	EXPECT_LE((u64)0x2000, vf.rings_at);
+	for (at = 0; at < vf.bar_size; at += 0x1000) {
+		bool offered = at >= vf.rings_at &&
+			       at < vf.rings_at + vf.rings_size;
+
+		th_context("page at %#llx", (unsigned long long)at);
+		map = mmap(NULL, 0x1000, PROT_READ | PROT_WRITE, MAP_SHARED,
+			   vf.fd, vf.bar + at);
+		EXPECT_EQ(offered, map != MAP_FAILED);
+		if (map != MAP_FAILED)
+			munmap(map, 0x1000);
+	}
+	th_context("all of it");
+	map = mmap(NULL, vf.bar_size, PROT_READ, MAP_SHARED, vf.fd, vf.bar);
+	EXPECT_TRUE(map == MAP_FAILED);
+
+	th_context("both ways into a register");
+	vf_write(&vf, RDBAL(1), 0x12345680);
+	EXPECT_EQ(0x12345680u, vf_mread(&vf, RDBAL(1)));
+	vf_mwrite(&vf, RDBAL(1), 0x0badc080);
+	EXPECT_EQ(0x0badc080u, vf_read(&vf, RDBAL(1)));
+	th_context("beyond the end");
+	EXPECT_EQ((ssize_t)-1, pread(vf.fd, &at, 4, vf.bar + vf.bar_size));
+}
+
+TEST(bar_widths,
+	"BAR0 can be read in any width and at once, and written in parts, in "
+	"every state")
+{
+	struct iommu iommu = {};
+	static u8 all[0x4000];
+	struct vf vf;
+	u8 bytes[8];
+	unsigned int n;
+	u32 state;
+	u64 quad;
+
+	vf_open(&vf, &iommu, vf_bdf[0]);
+	for (state = 0; state < STATES; state++) {
+		if (!vf_state_offered(&vf, state))
+			continue;
+		th_context("%s", state_name(state));
+		ASSERT_EQ(0, vf_set_state(&vf, state, NULL));
+		quad = 0x1122334455667780;
+		EXPECT_EQ((ssize_t)8, pwrite(vf.fd, &quad, 8, vf.bar + RDBAL(1)));
+		EXPECT_EQ(0x55667780u, vf_read(&vf, RDBAL(1)));
+		EXPECT_EQ(0x11223344u, vf_read(&vf, RDBAH(1)));
+		for (n = 0; n < 8; n++)
+			EXPECT_EQ((ssize_t)1, pread(vf.fd, bytes + n, 1,
+						    vf.bar + RDBAL(1) + n));
+		EXPECT_EQ(0, memcmp(bytes, &quad, 8));
+		EXPECT_EQ((ssize_t)6, pread(vf.fd, bytes, 6,
+					    vf.bar + RDBAL(1) + 1));
+		EXPECT_EQ(0, memcmp(bytes, (u8 *)&quad + 1, 6));
+		EXPECT_EQ((ssize_t)sizeof(all), pread(vf.fd, all, sizeof(all),
+						      vf.bar));
+		EXPECT_EQ(0, memcmp(all + RDBAL(1), &quad, 8));
+		quad = 0;
+		EXPECT_EQ((ssize_t)8, pwrite(vf.fd, &quad, 8, vf.bar + RDBAL(1)));
+		if (state == VFIO_DEVICE_STATE_RESUMING)
+			ASSERT_EQ(0, vf_reset(&vf));
+	}
+}
+
+TEST_ALONE(low_power,
+	"a function that the user has put to sleep can still be saved, loaded "
+	"and woken up")
+{
+	static struct state state;
+	struct iommu iommu = {};
+	struct nic nic;
+	struct vf vf;
+	int fd;
+
+	vf_open(&vf, &iommu, vf_bdf[0]);
+	if (vf_feature(&vf, PROBE | SET | VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY,
+		       NULL, 0))
+		th_skip("no low power feature");
+	nic_start(&nic, &vf, 0);
+	th_context("save");
+	ASSERT_EQ(0, vf_feature(&vf, SET | VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY,
+				NULL, 0));
+	sleep_ms(50);
+	state_save(&vf, &state);
+	th_context("load");
+	ASSERT_EQ(0, vf_set_state(&vf, VFIO_DEVICE_STATE_RESUMING, &fd));
+	sleep_ms(50);
+	EXPECT_EQ(0, state_write(fd, state.buf, state.len));
+	close(fd);
+	EXPECT_EQ(0, vf_set_state(&vf, VFIO_DEVICE_STATE_RUNNING, NULL));
+	th_context("wake");
+	ASSERT_EQ(0, vf_feature(&vf, SET | VFIO_DEVICE_FEATURE_LOW_POWER_EXIT,
+				NULL, 0));
+	EXPECT_EQ(RING * 16u, vf_read(&vf, RDLEN(0)));
+	EXPECT_TRUE(vf_read(&vf, RXDCTL(0)) & DCTL_ENABLE);
+	EXPECT_TRUE(nic_send(&nic, 1, 2));
+}

@@ -1,0 +1,503 @@
+// SPDX-License-Identifier: GPL-2.0
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <libgen.h>
+#include <limits.h>
+#include <linux/pci_regs.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "harness.h"
+#include "vfio.h"
+
+#define SYSFS	"/sys/bus/pci/devices"
+
+const char *vf_bdf[2];
+
+static int group_of(const char *bdf)
+{
+	char path[128], target[PATH_MAX];
+	ssize_t len;
+
+	snprintf(path, sizeof(path), SYSFS "/%s/iommu_group", bdf);
+	len = readlink(path, target, sizeof(target) - 1);
+	if (len < 0) {
+		th_log("%s is in no IOMMU group", bdf);
+		th_abort();
+	}
+	target[len] = '\0';
+	return atoi(basename(target));
+}
+
+int iommu_map(struct iommu *iommu, volatile void *vaddr, u64 iova, u64 size)
+{
+	struct vfio_iommu_type1_dma_map map = {
+		.argsz = sizeof(map),
+		.flags = VFIO_DMA_MAP_FLAG_READ | VFIO_DMA_MAP_FLAG_WRITE,
+		.vaddr = (uintptr_t)vaddr,
+		.iova = iova,
+		.size = size,
+	};
+
+	return ioctl(iommu->fd, VFIO_IOMMU_MAP_DMA, &map) ? -errno : 0;
+}
+
+int iommu_unmap(struct iommu *iommu, u64 iova, u64 size)
+{
+	struct vfio_iommu_type1_dma_unmap unmap = {
+		.argsz = sizeof(unmap),
+		.iova = iova,
+		.size = size,
+	};
+
+	return ioctl(iommu->fd, VFIO_IOMMU_UNMAP_DMA, &unmap) ? -errno : 0;
+}
+
+/* The container takes its IOMMU type with its first group. */
+static void iommu_open(struct iommu *iommu, int group)
+{
+	iommu->fd = open("/dev/vfio/vfio", O_RDWR | O_CLOEXEC);
+	ASSERT_LE(0, iommu->fd);
+	ASSERT_EQ(0, ioctl(group, VFIO_GROUP_SET_CONTAINER, &iommu->fd));
+	ASSERT_EQ(0, ioctl(iommu->fd, VFIO_SET_IOMMU, VFIO_TYPE1v2_IOMMU));
+
+	iommu->mem = mmap(NULL, DMA_SIZE, PROT_READ | PROT_WRITE,
+			  MAP_SHARED | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+	ASSERT_NE(MAP_FAILED, (void *)iommu->mem);
+	ASSERT_EQ(0, iommu_map(iommu, iommu->mem, DMA_IOVA, DMA_SIZE));
+}
+
+static int group_open(const char *bdf)
+{
+	char path[32];
+	int i, fd = -1;
+
+	/* Whoever had it last may still be closing it. */
+	snprintf(path, sizeof(path), "/dev/vfio/%d", group_of(bdf));
+	for (i = 0; i < 500 && fd < 0; i++) {
+		fd = open(path, O_RDWR | O_CLOEXEC);
+		if (fd < 0 && errno != EBUSY && errno != ENOENT)
+			break;
+		if (fd < 0)
+			sleep_ms(10);
+	}
+	if (fd < 0)
+		th_log("%s of %s: %s", path, bdf, strerror(errno));
+	ASSERT_LE(0, fd);
+	return fd;
+}
+
+static u64 region(struct vf *vf, u32 index, u64 *size)
+{
+	struct vfio_region_info info = {
+		.argsz = sizeof(info),
+		.index = index,
+	};
+
+	ASSERT_EQ(0, ioctl(vf->fd, VFIO_DEVICE_GET_REGION_INFO, &info));
+	if (size)
+		*size = info.size;
+	return info.offset;
+}
+
+static void device_open(struct vf *vf)
+{
+	u16 command;
+
+	vf->fd = ioctl(vf->group, VFIO_GROUP_GET_DEVICE_FD, vf->bdf);
+	if (vf->fd < 0)
+		th_log("no device fd of %s: %s", vf->bdf, strerror(errno));
+	ASSERT_LE(0, vf->fd);
+	vf->bar = region(vf, VFIO_PCI_BAR0_REGION_INDEX, &vf->bar_size);
+	vf->config = region(vf, VFIO_PCI_CONFIG_REGION_INDEX, NULL);
+
+	command = vf_config_read(vf, PCI_COMMAND);
+	vf_config_write(vf, PCI_COMMAND,
+			command | PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER);
+}
+
+void vf_open(struct vf *vf, struct iommu *iommu, const char *bdf)
+{
+	unsigned int vector;
+
+	memset(vf, 0, sizeof(*vf));
+	for (vector = 0; vector < VECTORS; vector++)
+		vf->event[vector] = -1;
+	vf->bdf = bdf;
+	vf->iommu = iommu;
+	vf->group = group_open(bdf);
+	if (!iommu->mem)
+		iommu_open(iommu, vf->group);
+	else
+		ASSERT_EQ(0, ioctl(vf->group, VFIO_GROUP_SET_CONTAINER,
+				   &iommu->fd));
+	device_open(vf);
+}
+
+void vf_open_both(struct vf vf[2], struct iommu *iommu)
+{
+	vf_open(&vf[0], iommu, vf_bdf[0]);
+	vf_open(&vf[1], iommu, vf_bdf[1]);
+}
+
+void vf_close_device(struct vf *vf)
+{
+	unsigned int vector;
+
+	vf_unmap_rings(vf);
+	for (vector = 0; vector < VECTORS; vector++) {
+		if (vf->event[vector] >= 0)
+			close(vf->event[vector]);
+		vf->event[vector] = -1;
+	}
+	if (vf->fd >= 0)
+		close(vf->fd);
+	vf->fd = -1;
+}
+
+void vf_reopen(struct vf *vf)
+{
+	vf_close_device(vf);
+	device_open(vf);
+}
+
+void vf_close(struct vf *vf)
+{
+	vf_close_device(vf);
+	close(vf->group);
+	vf->group = -1;
+}
+
+int vf_feature_argsz(struct vf *vf, u32 flags, void *payload, size_t size,
+		     u32 argsz)
+{
+	u64 buf[16] = {};
+	struct vfio_device_feature *feature = (void *)buf;
+	int ret;
+
+	ASSERT_LE(sizeof(*feature) + size, sizeof(buf));
+	feature->argsz = argsz;
+	feature->flags = flags;
+	if (size)
+		memcpy(feature->data, payload, size);
+	ret = ioctl(vf->fd, VFIO_DEVICE_FEATURE, feature) ? -errno : 0;
+	if (size)
+		memcpy(payload, feature->data, size);
+	return ret;
+}
+
+int vf_feature(struct vf *vf, u32 flags, void *payload, size_t size)
+{
+	return vf_feature_argsz(vf, flags, payload, size,
+				sizeof(struct vfio_device_feature) + size);
+}
+
+u64 vf_migration_flags(struct vf *vf)
+{
+	struct vfio_device_feature_migration mig = {};
+
+	ASSERT_EQ(0, vf_feature(vf, VFIO_DEVICE_FEATURE_GET |
+				VFIO_DEVICE_FEATURE_MIGRATION, &mig,
+				sizeof(mig)));
+	return mig.flags;
+}
+
+u64 vf_data_size(struct vf *vf)
+{
+	struct vfio_device_feature_mig_data_size size = {};
+
+	ASSERT_EQ(0, vf_feature(vf, VFIO_DEVICE_FEATURE_GET |
+				VFIO_DEVICE_FEATURE_MIG_DATA_SIZE, &size,
+				sizeof(size)));
+	return size.stop_copy_length;
+}
+
+int vf_set_state(struct vf *vf, u32 state, int *fd)
+{
+	struct vfio_device_feature_mig_state mig = {
+		.device_state = state,
+		.data_fd = -2,
+	};
+	int ret = vf_feature(vf, VFIO_DEVICE_FEATURE_SET |
+			     VFIO_DEVICE_FEATURE_MIG_DEVICE_STATE, &mig,
+			     sizeof(mig));
+
+	if (fd)
+		*fd = mig.data_fd;
+	else if (!ret && mig.data_fd >= 0)
+		close(mig.data_fd);
+	return ret;
+}
+
+int vf_open_stream(struct vf *vf, u32 state)
+{
+	int fd = -1;
+
+	ASSERT_EQ(0, vf_set_state(vf, state, &fd));
+	ASSERT_LE(0, fd);
+	return fd;
+}
+
+int vf_get_state(struct vf *vf)
+{
+	struct vfio_device_feature_mig_state mig = {};
+	int ret = vf_feature(vf, VFIO_DEVICE_FEATURE_GET |
+			     VFIO_DEVICE_FEATURE_MIG_DEVICE_STATE, &mig,
+			     sizeof(mig));
+
+	return ret ? ret : (int)mig.device_state;
+}
+
+int vf_reset(struct vf *vf)
+{
+	return ioctl(vf->fd, VFIO_DEVICE_RESET) ? -errno : 0;
+}
+
+bool vf_state_offered(struct vf *vf, u32 state)
+{
+	u64 flags = vf_migration_flags(vf);
+
+	switch (state) {
+	case VFIO_DEVICE_STATE_RUNNING:
+	case VFIO_DEVICE_STATE_STOP:
+	case VFIO_DEVICE_STATE_STOP_COPY:
+	case VFIO_DEVICE_STATE_RESUMING:
+		return flags & VFIO_MIGRATION_STOP_COPY;
+	case VFIO_DEVICE_STATE_RUNNING_P2P:
+		return flags & VFIO_MIGRATION_P2P;
+	case VFIO_DEVICE_STATE_PRE_COPY:
+		return flags & VFIO_MIGRATION_PRE_COPY;
+	case VFIO_DEVICE_STATE_PRE_COPY_P2P:
+		return (flags & VFIO_MIGRATION_PRE_COPY) &&
+		       (flags & VFIO_MIGRATION_P2P);
+	default:
+		return false;
+	}
+}
+
+const char *state_name(u32 state)
+{
+	static const char * const names[STATES] = {
+		[VFIO_DEVICE_STATE_ERROR]		= "ERROR",
+		[VFIO_DEVICE_STATE_STOP]		= "STOP",
+		[VFIO_DEVICE_STATE_RUNNING]		= "RUNNING",
+		[VFIO_DEVICE_STATE_STOP_COPY]		= "STOP_COPY",
+		[VFIO_DEVICE_STATE_RESUMING]		= "RESUMING",
+		[VFIO_DEVICE_STATE_RUNNING_P2P]		= "RUNNING_P2P",
+		[VFIO_DEVICE_STATE_PRE_COPY]		= "PRE_COPY",
+		[VFIO_DEVICE_STATE_PRE_COPY_P2P]	= "PRE_COPY_P2P",
+	};
+
+	return state < STATES ? names[state] : "no state";
+}
+
+u32 vf_read(struct vf *vf, u32 offset)
+{
+	u32 value = 0;
+
+	ASSERT_EQ(4, pread(vf->fd, &value, 4, vf->bar + offset));
+	return value;
+}
+
+void vf_write(struct vf *vf, u32 offset, u32 value)
+{
+	ASSERT_EQ(4, pwrite(vf->fd, &value, 4, vf->bar + offset));
+}
+
+/* Where BAR0 can be mapped, by its sparse mmap capability. */
+static void find_rings(struct vf *vf)
+{
+	u64 buf[64] = {};
+	struct vfio_region_info *info = (void *)buf;
+	struct vfio_region_info_cap_sparse_mmap *sparse = NULL;
+	struct vfio_info_cap_header *cap;
+	u32 at;
+
+	info->argsz = sizeof(buf);
+	info->index = VFIO_PCI_BAR0_REGION_INDEX;
+	ASSERT_EQ(0, ioctl(vf->fd, VFIO_DEVICE_GET_REGION_INFO, info));
+	if (!(info->flags & VFIO_REGION_INFO_FLAG_MMAP))
+		th_skip("the rings cannot be mapped on this host");
+	ASSERT_TRUE(info->flags & VFIO_REGION_INFO_FLAG_CAPS);
+	ASSERT_LE(info->argsz, sizeof(buf));
+	for (at = info->cap_offset; at; at = cap->next) {
+		cap = (void *)((u8 *)info + at);
+		if (cap->id == VFIO_REGION_INFO_CAP_SPARSE_MMAP)
+			sparse = (void *)cap;
+	}
+	ASSERT_TRUE(sparse);
+	ASSERT_EQ(1u, sparse->nr_areas);
+	vf->rings_at = sparse->areas[0].offset;
+	vf->rings_size = sparse->areas[0].size;
+}
+
+void vf_map_rings(struct vf *vf)
+{
+	void *at;
+
+	find_rings(vf);
+	at = mmap(NULL, vf->rings_size, PROT_READ | PROT_WRITE, MAP_SHARED,
+		  vf->fd, vf->bar + vf->rings_at);
+	ASSERT_NE(MAP_FAILED, at);
+	vf->rings = at;
+}
+
+void vf_unmap_rings(struct vf *vf)
+{
+	if (vf->rings)
+		munmap((void *)vf->rings, vf->rings_size);
+	vf->rings = NULL;
+}
+
+u32 vf_mread(struct vf *vf, u32 offset)
+{
+	return *(volatile u32 *)(vf->rings + offset - vf->rings_at);
+}
+
+void vf_mwrite(struct vf *vf, u32 offset, u32 value)
+{
+	*(volatile u32 *)(vf->rings + offset - vf->rings_at) = value;
+}
+
+u16 vf_config_read(struct vf *vf, u32 offset)
+{
+	u16 value = 0;
+
+	ASSERT_EQ(2, pread(vf->fd, &value, 2, vf->config + offset));
+	return value;
+}
+
+void vf_config_write(struct vf *vf, u32 offset, u16 value)
+{
+	ASSERT_EQ(2, pwrite(vf->fd, &value, 2, vf->config + offset));
+}
+
+u16 vf_real_command(struct vf *vf)
+{
+	u16 value = 0;
+	char path[128];
+	int fd;
+
+	snprintf(path, sizeof(path), SYSFS "/%s/config", vf->bdf);
+	fd = open(path, O_RDONLY);
+	ASSERT_LE(0, fd);
+	ASSERT_EQ(2, pread(fd, &value, 2, PCI_COMMAND));
+	close(fd);
+	return value;
+}
+
+void vf_enable_interrupts(struct vf *vf)
+{
+	struct {
+		struct vfio_irq_set set;
+		int fd[VECTORS];
+	} arg = {
+		.set = {
+			.argsz = sizeof(arg),
+			.flags = VFIO_IRQ_SET_DATA_EVENTFD |
+				 VFIO_IRQ_SET_ACTION_TRIGGER,
+			.index = VFIO_PCI_MSIX_IRQ_INDEX,
+			.count = VECTORS,
+		},
+	};
+	unsigned int vector;
+
+	for (vector = 0; vector < VECTORS; vector++) {
+		vf->event[vector] = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+		ASSERT_LE(0, vf->event[vector]);
+		arg.fd[vector] = vf->event[vector];
+	}
+	ASSERT_EQ(0, ioctl(vf->fd, VFIO_DEVICE_SET_IRQS, &arg));
+}
+
+u64 vf_interrupts(struct vf *vf, unsigned int vector)
+{
+	u64 count = 0;
+
+	if (read(vf->event[vector], &count, sizeof(count)) != sizeof(count))
+		return 0;
+	return count;
+}
+
+u64 vf_all_interrupts(struct vf *vf)
+{
+	unsigned int vector;
+	u64 sum = 0;
+
+	for (vector = 0; vector < VECTORS; vector++)
+		sum += vf_interrupts(vf, vector);
+	return sum;
+}
+
+bool vf_wait_interrupt(struct vf *vf, unsigned int vector, int timeout_ms)
+{
+	struct pollfd poll_fd = { .fd = vf->event[vector], .events = POLLIN };
+
+	return poll(&poll_fd, 1, timeout_ms) == 1;
+}
+
+static int sysfs_write(const char *path, const char *value)
+{
+	int fd = open(path, O_WRONLY | O_CLOEXEC), ret = 0;
+
+	if (fd < 0)
+		return -errno;
+	if (write(fd, value, strlen(value)) < 0)
+		ret = -errno;
+	close(fd);
+	return ret;
+}
+
+int bdf_unbind(const char *bdf)
+{
+	char path[128];
+
+	snprintf(path, sizeof(path), SYSFS "/%s/driver/unbind", bdf);
+	return sysfs_write(path, bdf);
+}
+
+int bdf_bind(const char *bdf, const char *driver)
+{
+	char path[128];
+
+	snprintf(path, sizeof(path), "/sys/bus/pci/drivers/%s/bind", driver);
+	return sysfs_write(path, bdf);
+}
+
+void bdf_driver(const char *bdf, char *name, size_t size)
+{
+	char path[128], target[PATH_MAX];
+	ssize_t len;
+
+	snprintf(path, sizeof(path), SYSFS "/%s/driver", bdf);
+	len = readlink(path, target, sizeof(target) - 1);
+	target[len < 0 ? 0 : len] = '\0';
+	snprintf(name, size, "%s", len < 0 ? "" : basename(target));
+}
+
+void sleep_ms(unsigned int ms)
+{
+	struct timespec left = {
+		.tv_sec = ms / 1000,
+		.tv_nsec = ms % 1000 * 1000000l,
+	};
+
+	while (nanosleep(&left, &left) && errno == EINTR)
+		;
+}
+
+u64 time_ms(void)
+{
+	struct timespec time;
+
+	clock_gettime(CLOCK_MONOTONIC, &time);
+	return time.tv_sec * 1000ull + time.tv_nsec / 1000000;
+}
