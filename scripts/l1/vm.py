@@ -140,7 +140,7 @@ class Vm:
     async def do(self, command: str, **arguments) -> object:
         """Run a QMP command; underscores in argument names stand for hyphens."""
         self._must_be_alive()
-        if self._qmp.runstate != Runstate.RUNNING:
+        if not self._qmp or self._qmp.runstate != Runstate.RUNNING:
             raise lab.LabError(f"{self.name}: QEMU's monitor is gone")
         arguments = {name.replace("_", "-"): value for name, value in arguments.items()}
         try:
@@ -202,11 +202,13 @@ class Vm:
     async def _gone(self) -> None:
         if self._process:
             await asyncio.wait_for(self._process.wait(), QUIT_LIMIT)
-        if self._watcher:
-            self._watcher.cancel()
-            await asyncio.gather(self._watcher, return_exceptions=True)
-            self._watcher = None
-        if self._qmp:
+        # Taken first: two tasks may come here at once, and a monitor can be
+        # disconnected only once.
+        watcher, self._watcher = self._watcher, None
+        qmp, self._qmp = self._qmp, None
+        if watcher:
+            watcher.cancel()
+            await asyncio.gather(watcher, return_exceptions=True)
+        if qmp:
             with contextlib.suppress(QMPError, OSError, EOFError, asyncio.TimeoutError):
-                await asyncio.wait_for(self._qmp.disconnect(), 5)
-            self._qmp = None
+                await asyncio.wait_for(qmp.disconnect(), 5)
