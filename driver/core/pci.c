@@ -3,6 +3,7 @@
  * The PCI part of quiet: bus mastering, memory decoding, transactions under
  * way, interrupt handlers, function reset, and the user's view of COMMAND.
  */
+#include <linux/cpu.h>
 #include <linux/interrupt.h>
 #include <linux/irq.h>
 #include <linux/uaccess.h>
@@ -169,8 +170,10 @@ static void mig_wait_pending(int irq)
 
 	if (!mask)
 		return;
+	cpus_read_lock();
 	for_each_cpu_and(cpu, mask, cpu_online_mask)
 		work_on_cpu(cpu, mig_nothing, NULL);
+	cpus_read_unlock();
 }
 
 /**
