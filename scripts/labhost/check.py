@@ -23,7 +23,7 @@ REFUSALS_LIMIT = 1500
 V2_LIMIT = 900
 UNIT_LIMIT = 900
 PROOF_LIMIT = 900
-TRIES = 5           # of a run whose guest hangs
+TRIES = 8           # of a run whose guest hangs
 STUCK = 75          # how scripts/l1 says that
 SHOWN = 20  # complaints printed per step; the log has all
 
