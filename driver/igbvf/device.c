@@ -9,9 +9,13 @@
  *    that clears them;
  *  - a register read after the last poll flushes posted writes, and pushes
  *    write-backs and MSIs of the function before it (PCIe ordering);
- *  - causes that were latched or throttled cannot be read: release raises
- *    every vector that is in use. A driver takes that as a spurious interrupt
- *    at worst.
+ *  - causes that were latched or throttled cannot be read: release raises the
+ *    vectors of all queues in use. A driver takes that as a spurious interrupt
+ *    at worst;
+ *  - the causes of the "other" vector are a matter of the mailbox, which we
+ *    know: it is raised only if there is something to see. Linux' igbvf, when
+ *    that vector fires between its watchdog's look at the link and the use it
+ *    makes of it, takes the link for down and the card out of service.
  */
 #include <linux/iopoll.h>
 
@@ -100,13 +104,15 @@ static void igbvf_rings_landed(struct igbvf *vf)
 int igbvf_quiesce(struct vfio_pci_mig *mig)
 {
 	struct igbvf *vf = igbvf_from_mig(mig);
+	u32 status = igbvf_rd(vf, IGBVF_STATUS);
 	unsigned int ring;
 
-	if (igbvf_gone(igbvf_rd(vf, IGBVF_STATUS))) {
+	if (igbvf_gone(status)) {
 		vfio_pci_mig_broken(mig, "registers read as all ones");
 		return -ENODEV;
 	}
 
+	vf->link = status & IGBVF_STATUS_LINK;
 	igbvf_mbx_quiesce(vf);
 
 	/* Receive queues come first: what arrives makes the guest send. */
@@ -175,25 +181,27 @@ static void igbvf_ring_doorbell(struct igbvf *vf, unsigned int ring)
 			 regs[IGBVF_RING_TAIL]);
 }
 
-/**
- * igbvf_routed_vectors - the vectors that the guest has put to use
- * @regs: registers
- *
- * Return: a mask of vectors.
- */
-u32 igbvf_routed_vectors(const struct igbvf_regs *regs)
+/* The vectors that an interrupt vector allocation register routes causes to. */
+static u32 igbvf_routed(u32 ivar)
 {
-	u32 ivar[] = { regs->irq[IGBVF_IRQ_IVAR0],
-		       regs->irq[IGBVF_IRQ_IVAR_MISC] };
-	unsigned int i, byte;
 	u32 vectors = 0;
 
-	for (i = 0; i < ARRAY_SIZE(ivar); i++) {
-		for (byte = 0; byte < 4; byte++, ivar[i] >>= 8)
-			if (ivar[i] & IGBVF_IVAR_VALID)
-				vectors |= BIT(ivar[i] & IGBVF_IVAR_VECTOR);
-	}
+	for (; ivar; ivar >>= 8)
+		if (ivar & IGBVF_IVAR_VALID)
+			vectors |= BIT(ivar & IGBVF_IVAR_VECTOR);
 	return vectors & IGBVF_VECTOR_MASK;
+}
+
+/* The vectors that may have been pending, or have a reason to be now. */
+static u32 igbvf_pending_vectors(struct igbvf *vf)
+{
+	u32 link = igbvf_rd(vf, IGBVF_STATUS) & IGBVF_STATUS_LINK;
+	u32 vectors = vf->kick | igbvf_routed(vf->guest.irq[IGBVF_IRQ_IVAR0]);
+
+	/* Another PF may have another link, and nobody tells the guest. */
+	if (igbvf_mbx_news(vf) || link != vf->link)
+		vectors |= igbvf_routed(vf->guest.irq[IGBVF_IRQ_IVAR_MISC]);
+	return vectors;
 }
 
 /**
@@ -207,6 +215,7 @@ int igbvf_release(struct vfio_pci_mig *mig)
 {
 	struct igbvf *vf = igbvf_from_mig(mig);
 	unsigned int ring, reg;
+	u32 vectors;
 
 	if (vf->restart) {
 		igbvf_wr(vf, IGBVF_VTCTRL, IGBVF_VTCTRL_RST);
@@ -232,6 +241,7 @@ int igbvf_release(struct vfio_pci_mig *mig)
 		return -EIO;
 	}
 
+	vectors = igbvf_pending_vectors(vf);
 	igbvf_mbx_release(vf);
 
 	/* Causes of before are raised again below, and only those in use. */
@@ -242,9 +252,8 @@ int igbvf_release(struct vfio_pci_mig *mig)
 	for (ring = 0; ring < IGBVF_RINGS; ring++)
 		igbvf_ring_doorbell(vf, ring);
 
-	vf->kick |= igbvf_routed_vectors(&vf->guest);
-	if (vf->kick)
-		igbvf_wr(vf, IGBVF_EICS, vf->kick);
+	if (vectors)
+		igbvf_wr(vf, IGBVF_EICS, vectors);
 	vf->kick = 0;
 	vf->restart = false;
 	return 0;
@@ -272,6 +281,7 @@ int igbvf_reset(struct vfio_pci_mig *mig)
 	memset(vf->stats_offset, 0, sizeof(vf->stats_offset));
 	vf->raised = 0;
 	vf->kick = 0;
+	vf->link = 0;
 	vf->restart = false;
 
 	igbvf_wr(vf, IGBVF_V2PMAILBOX, 0);

@@ -75,22 +75,21 @@ struct igbvf_regs {
  * struct igbvf_mailbox - the mailbox as the guest sees it
  * @mem: VMBMEM
  * @r2c: read-to-clear bits of V2PMAILBOX that the guest has not read yet
+ * @unread: the PF has written a message that the guest has not acknowledged
  * @owned: the guest has VFU set
  * @request: the guest's latest request
- * @in_flight: the PF has not answered @request yet
+ * @in_flight: the PF has not answered @request yet; never while quiet
  * @sent: when @request was sent, in jiffies
- * @resend: @request was sent to another PF, which had not answered: send it
- *	to this one on release
  * @held: V2P_REQ, V2P_ACK that the guest wrote while the device was quiet
  */
 struct igbvf_mailbox {
 	u32 mem[IGBVF_VMBMEM_WORDS];
 	u32 r2c;
+	bool unread;
 	bool owned;
 	u32 request[IGBVF_VMBMEM_WORDS];
 	bool in_flight;
 	unsigned long sent;
-	bool resend;
 	u32 held;
 };
 
@@ -139,6 +138,7 @@ struct igbvf_pf_log {
  * @guest: registers as the guest should see them; rings only while quiet
  * @raised: vectors that the guest has raised by EICS and not acknowledged
  * @kick: vectors to raise on release
+ * @link: IGBVF_STATUS_LINK bits of STATUS when the device became quiet
  * @restart: the guest wrote VTCTRL.RST while the device was quiet
  * @mbx: mailbox
  * @pf: what the PF was asked for
@@ -152,6 +152,7 @@ struct igbvf {
 	struct igbvf_regs guest;
 	u32 raised;
 	u32 kick;
+	u32 link;
 	bool restart;
 	struct igbvf_mailbox mbx;
 	struct igbvf_pf_log pf;
@@ -204,7 +205,6 @@ void igbvf_bar_write(struct vfio_pci_mig *mig, unsigned int bar, u32 offset,
 int igbvf_quiesce(struct vfio_pci_mig *mig);
 int igbvf_release(struct vfio_pci_mig *mig);
 int igbvf_reset(struct vfio_pci_mig *mig);
-u32 igbvf_routed_vectors(const struct igbvf_regs *regs);
 
 /* mailbox.c */
 u32 igbvf_mbx_read_mem(struct igbvf *vf, unsigned int word);
@@ -212,6 +212,7 @@ u32 igbvf_mbx_read_control(struct igbvf *vf);
 void igbvf_mbx_write_control(struct igbvf *vf, u32 value);
 void igbvf_mbx_quiesce(struct igbvf *vf);
 void igbvf_mbx_release(struct igbvf *vf);
+bool igbvf_mbx_news(const struct igbvf *vf);
 int igbvf_mbx_wait_pf(struct igbvf *vf);
 int igbvf_mbx_call(struct igbvf *vf, const u32 *request, unsigned int words,
 		   u32 *reply, unsigned int reply_words);

@@ -61,6 +61,7 @@ static u32 igbvf_mbx_look(struct igbvf *vf)
 	vf->mbx.r2c |= control & IGBVF_V2P_R2C;
 	vf->mbx.owned = control & IGBVF_V2P_VFU;
 	if (control & IGBVF_V2P_PFSTS) {
+		vf->mbx.unread = true;
 		igbvf_mbx_mem_from_hw(vf);
 		if (igbvf_mbx_is_answer(vf)) {
 			vf->mbx.in_flight = false;
@@ -120,6 +121,8 @@ static void igbvf_mbx_send(struct igbvf *vf)
 void igbvf_mbx_write_control(struct igbvf *vf, u32 value)
 {
 	value &= IGBVF_V2P_REQ | IGBVF_V2P_ACK | IGBVF_V2P_VFU;
+	if (value & (IGBVF_V2P_REQ | IGBVF_V2P_ACK))
+		vf->mbx.unread = false;
 
 	if (vfio_pci_mig_quiet(vf->mig)) {
 		vf->mbx.owned = value & IGBVF_V2P_VFU;
@@ -152,8 +155,18 @@ void igbvf_mbx_quiesce(struct igbvf *vf)
 		igbvf_mbx_look(vf);
 	}
 	vf->mbx.in_flight = false;
-	vf->mbx.resend = false;
 	vf->mbx.held = 0;
+}
+
+/**
+ * igbvf_mbx_news - is there something in the mailbox that the guest should see?
+ * @vf: the device, quiet
+ *
+ * It is what the "other" interrupt stands for.
+ */
+bool igbvf_mbx_news(const struct igbvf *vf)
+{
+	return vf->mbx.r2c || vf->mbx.unread;
 }
 
 static int igbvf_mbx_own(struct igbvf *vf, u32 *stash)
@@ -182,9 +195,8 @@ void igbvf_mbx_release(struct igbvf *vf)
 {
 	u32 control = 0, stash = 0;
 
-	if (vf->mbx.held & IGBVF_V2P_REQ)
+	if (vf->mbx.held & IGBVF_V2P_REQ) {
 		memcpy(vf->mbx.request, vf->mbx.mem, sizeof(vf->mbx.request));
-	if ((vf->mbx.held & IGBVF_V2P_REQ) || vf->mbx.resend) {
 		/*
 		 * A message of the PF that comes just now is overwritten; the
 		 * guest must not take its request for it.
@@ -202,7 +214,6 @@ void igbvf_mbx_release(struct igbvf *vf)
 	if (control)
 		igbvf_wr(vf, IGBVF_V2PMAILBOX, control);
 	vf->mbx.held = 0;
-	vf->mbx.resend = false;
 }
 
 /* Wait until all bits of @bits have been seen set. */

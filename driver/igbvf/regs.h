@@ -13,6 +13,7 @@
 #define IGBVF_VTCTRL_ALIAS	0x0004
 #define  IGBVF_VTCTRL_RST	BIT(26)
 #define IGBVF_STATUS		0x0008
+#define  IGBVF_STATUS_LINK	(BIT(0) | BIT(1) | GENMASK(7, 6)) /* duplex, up, speed */
 #define IGBVF_VMBMEM		0x0800	/* 16 dwords, shared with the PF */
 #define IGBVF_VMBMEM_WORDS	16
 #define IGBVF_V2PMAILBOX	0x0c40

@@ -40,25 +40,23 @@ struct igbvf_interrupts_record {
 };
 
 #define IGBVF_MBX_OWNED		BIT(0)
-#define IGBVF_MBX_IN_FLIGHT	BIT(1)
+#define IGBVF_MBX_UNREAD	BIT(1)
 #define IGBVF_MBX_RESTART	BIT(2)
 
 /**
  * struct igbvf_mailbox_record - the guest's view of the mailbox
  * @mem: VMBMEM
- * @request: latest request
  * @r2c: unread read-to-clear bits of V2PMAILBOX
  * @held: commands that were written while the device was quiet
  * @flags: IGBVF_MBX_*
- * @reserved: 0
+ * @link: link bits of STATUS
  */
 struct igbvf_mailbox_record {
 	__le32 mem[IGBVF_VMBMEM_WORDS];
-	__le32 request[IGBVF_VMBMEM_WORDS];
 	__le32 r2c;
 	__le32 held;
 	__le32 flags;
-	__le32 reserved;
+	__le32 link;
 };
 
 #define IGBVF_PF_CTS		BIT(0)
@@ -152,15 +150,14 @@ static int igbvf_save_mailbox(struct igbvf *vf, struct mig_encoder *enc)
 		.r2c = cpu_to_le32(vf->mbx.r2c),
 		.held = cpu_to_le32(vf->mbx.held),
 		.flags = cpu_to_le32((vf->mbx.owned ? IGBVF_MBX_OWNED : 0) |
-				     (vf->mbx.in_flight ? IGBVF_MBX_IN_FLIGHT : 0) |
+				     (vf->mbx.unread ? IGBVF_MBX_UNREAD : 0) |
 				     (vf->restart ? IGBVF_MBX_RESTART : 0)),
+		.link = cpu_to_le32(vf->link),
 	};
 	unsigned int i;
 
-	for (i = 0; i < IGBVF_VMBMEM_WORDS; i++) {
+	for (i = 0; i < IGBVF_VMBMEM_WORDS; i++)
 		out.mem[i] = cpu_to_le32(vf->mbx.mem[i]);
-		out.request[i] = cpu_to_le32(vf->mbx.request[i]);
-	}
 	return igbvf_put(enc, IGBVF_RECORD_MAILBOX, &out, sizeof(out));
 }
 
@@ -271,26 +268,26 @@ static int igbvf_parse_interrupts(const struct mig_parser *state,
 }
 
 static int igbvf_parse_mailbox(const struct mig_parser *state,
-			       struct igbvf_mailbox *mbx, bool *restart)
+			       struct igbvf_mailbox *mbx, u32 *link,
+			       bool *restart)
 {
 	const struct igbvf_mailbox_record *in =
 		vfio_pci_mig_get_record(state, IGBVF_RECORD_MAILBOX, NULL);
 	u32 flags = le32_to_cpu(in->flags);
 	unsigned int i;
 
-	for (i = 0; i < IGBVF_VMBMEM_WORDS; i++) {
+	for (i = 0; i < IGBVF_VMBMEM_WORDS; i++)
 		mbx->mem[i] = le32_to_cpu(in->mem[i]);
-		mbx->request[i] = le32_to_cpu(in->request[i]);
-	}
 	mbx->r2c = le32_to_cpu(in->r2c);
 	mbx->held = le32_to_cpu(in->held);
 	mbx->owned = flags & IGBVF_MBX_OWNED;
-	mbx->in_flight = flags & IGBVF_MBX_IN_FLIGHT;
-	mbx->resend = mbx->in_flight;
+	mbx->unread = flags & IGBVF_MBX_UNREAD;
+	*link = le32_to_cpu(in->link);
 	*restart = flags & IGBVF_MBX_RESTART;
 
-	if ((flags & ~(IGBVF_MBX_OWNED | IGBVF_MBX_IN_FLIGHT |
-		       IGBVF_MBX_RESTART)) || in->reserved ||
+	if ((flags & ~(IGBVF_MBX_OWNED | IGBVF_MBX_UNREAD |
+		       IGBVF_MBX_RESTART)) ||
+	    (*link & ~IGBVF_STATUS_LINK) ||
 	    (mbx->r2c & ~IGBVF_V2P_R2C) ||
 	    (mbx->held & ~(IGBVF_V2P_REQ | IGBVF_V2P_ACK)))
 		return -EINVAL;
@@ -394,8 +391,8 @@ int igbvf_load(struct vfio_pci_mig *mig, const struct mig_parser *state)
 	struct igbvf_pf_log *pf;
 	struct igbvf_regs regs;
 	struct igbvf_mailbox mbx = {};
+	u32 kick, link;
 	bool restart;
-	u32 kick;
 	int ret;
 
 	pf = kzalloc(sizeof(*pf), GFP_KERNEL);
@@ -404,7 +401,7 @@ int igbvf_load(struct vfio_pci_mig *mig, const struct mig_parser *state)
 
 	if (igbvf_parse_rings(state, &regs) ||
 	    igbvf_parse_interrupts(state, &regs, &kick) ||
-	    igbvf_parse_mailbox(state, &mbx, &restart) ||
+	    igbvf_parse_mailbox(state, &mbx, &link, &restart) ||
 	    igbvf_parse_pf(state, pf)) {
 		dev_warn_ratelimited(&vfio_pci_mig_pdev(mig)->dev,
 				     "state has values that no guest could have set\n");
@@ -426,6 +423,7 @@ int igbvf_load(struct vfio_pci_mig *mig, const struct mig_parser *state)
 	vf->mbx = mbx;
 	vf->raised = kick;
 	vf->kick = kick;
+	vf->link = link;
 	vf->restart = restart;
 	goto free;
 
