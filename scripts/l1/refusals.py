@@ -154,7 +154,7 @@ def kill_at_state(relay: Relay):
     """kill -9 of the destination when the device state is on its way."""
     async def kill(attempt: Attempt) -> None:
         await lab.until(relay.at_device_state.is_set, 60, "the device state in the stream")
-        await attempt.wait_device(attempt.source, "stop-copy")
+        await attempt.wait_device(attempt.source, "stop-copy", "saving")
         await attempt.destination.kill()
         relay.close()
     return kill

@@ -5,6 +5,7 @@ import contextlib
 import time
 from pathlib import Path
 
+import emulator
 import klog
 import lab
 import setup
@@ -24,7 +25,9 @@ CARD_IS_UP = "lab: the card is up"   # said by l2-init
 class Scene:
     """All that a test has running, and its end."""
 
-    def __init__(self, nic: str = "vfio", driver: str = setup.OURS, verbose: bool = False):
+    def __init__(self, qemu: emulator.Emulator = emulator.V2, nic: str = "vfio",
+                 driver: str = setup.OURS, verbose: bool = False):
+        self.qemu = qemu
         self.log = klog.KernelLog()
         self.vfs = []
         self.nics = []
@@ -48,7 +51,8 @@ class Scene:
             return
         self.vfs = setup.virtual_functions(self._driver)
         setup.peer()
-        self.nics = [Nic.vfio(vf.letter, vf.address, self._driver == setup.OURS) for vf in self.vfs]
+        more = self.qemu.migratable if self._driver == setup.OURS else ""
+        self.nics = [Nic.vfio(vf.letter, vf.address, more) for vf in self.vfs]
 
     async def boot(self) -> float:
         """Start the peer and the guest on the first card; seconds until all traffic flows."""
@@ -65,7 +69,7 @@ class Scene:
         return await self.peer.moving(MOVING_LIMIT)
 
     async def _new(self, nic: Nic, incoming: bool = False) -> Vm:
-        vm = Vm(nic, incoming, self._parameters)
+        vm = Vm(self.qemu, nic, incoming, self._parameters)
         self._vms.append(vm)
         return await vm.start()
 

@@ -5,10 +5,11 @@ Everything is kept under a key of what went in, so that a run after a change
 builds only what the change touched and several labs can share the result.
 """
 
+import shutil
 from pathlib import Path
 
 from . import cache, chroot, initramfs, modules, say, source
-from .tree import Tree, tail
+from .tree import TRIXIE, Tree, get, tail
 
 INIT = source.CHECKOUT / "scripts/l1/initramfs-init"
 TRAFFIC = source.CHECKOUT / "scripts/l1/traffic.c"
@@ -68,14 +69,14 @@ def v2_test(tree: Tree) -> Path | None:
     return cache.entry("v2_test", key, build) / "v2_test"
 
 
-def _inner_guest(tree: Tree, version: str, program: Path | None, target: Path) -> None:
+def _inner_guest(root: Tree, tree: Tree, version: str, program: Path | None, target: Path) -> None:
     """The inner guest's kernel and initramfs."""
     if not (program and L2IMAGE.is_file()):
         say.info("scripts/labhost/l2image.py or the traffic program is missing: no inner guest")
         return
     from . import l2image
     target.mkdir()
-    l2image.build(tree.path, version, program, target)
+    l2image.build(root.path, tree.path, version, program, target)
 
 
 def _ours(tree: Tree, version: str, bare: bool) -> Path | None:
@@ -90,10 +91,11 @@ def _ours(tree: Tree, version: str, bare: bool) -> Path | None:
 
 
 def build(tree: Tree, version: str, bare: bool = False) -> Path:
-    """The directory exported to L1 for this kernel; also holds L1's own initramfs."""
+    """The directory exported to L1 for this kernel; L1 itself boots from it, too."""
+    root = get(TRIXIE)
     ours = _ours(tree, version, bare)
-    program = traffic(tree)
-    tests = v2_test(tree)
+    program = traffic(root)
+    tests = v2_test(root)
     key = f"{version}-{cache.digest(tree.path.name, ours, program, tests, source.digest(_shaping()))}"
 
     def compose(path: Path) -> None:
@@ -104,7 +106,8 @@ def build(tree: Tree, version: str, bare: bool = False) -> Path:
                 (path / "bin/traffic").hardlink_to(program)
             if tests:
                 (path / "bin/v2_test").hardlink_to(tests)
-            _inner_guest(tree, version, program, path / "l2")
+            _inner_guest(root, tree, version, program, path / "l2")
             (path / "boot").mkdir()
-            initramfs.build(tree.path, version, INIT, path / "boot/initramfs.gz")
+            shutil.copy(tree.boot_file(version), path / "boot/vmlinuz")
+            initramfs.build(root.path, tree.path, version, INIT, path / "boot/initramfs.gz")
     return cache.entry("artifacts", key, compose)

@@ -8,7 +8,7 @@ import sys
 
 from . import cache, check, hostpkgs, l1, modules, say, tree
 
-BOOTABLE = [series.name for series in tree.TRIXIE.series]
+BOOTABLE = list(tree.OF_SERIES)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -30,6 +30,8 @@ def _parser() -> argparse.ArgumentParser:
         return sub
 
     demo = add("demo", "migrate a running inner guest with its NIC back and forth")
+    demo.add_argument("--v1", action="store_true",
+                      help="through the v1 migration region, with QEMU 7.2 (default: v2, QEMU 11)")
     demo.add_argument("--round-trips", type=int, default=1, metavar="N")
     demo.add_argument("-v", "--verbose", action="store_true", help="show the consoles too")
     demo.add_argument("--timeout", type=float, default=1800, metavar="S")
@@ -42,7 +44,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--bare", action="store_true", help="without the project's modules")
     run.add_argument("command", nargs="+", metavar="CMD")
 
-    add("build", "build the modules with W=1", kernels=["all", *tree.OF_SERIES])
+    add("build", "build the modules with W=1", kernels=["all", *BOOTABLE])
     add("check", "everything: unit tests, proof, builds, static checks, demos", kernels=None)
     add("prove", "prove the state machine with a model checker", kernels=None)
     add("prove-mutants", "see that the proof finds deliberate defects", kernels=None)
@@ -52,22 +54,25 @@ def _parser() -> argparse.ArgumentParser:
 
 def _demo(options) -> int:
     command = ["python3", "/project/scripts/l1/demo.py", "--round-trips", str(options.round_trips)]
+    if options.v1:
+        command.append("--v1")
     if options.verbose:
         command.append("-v")
     return _status(l1.run(l1.Request(options.kernel, command, options.timeout, options.verbose,
-                                     options.accel)))
+                                     options.accel, old=options.v1)))
 
 
 def _shell(options) -> int:
     if not sys.stdin.isatty():
         raise say.LabError("'lab shell' needs a terminal; use 'lab run -- CMD'")
     command = ["python3", "/project/scripts/l1/setup.py"]
-    return _status(l1.run(l1.Request(options.kernel, command, accel=options.accel, interactive=True)))
+    return _status(l1.run(l1.Request(options.kernel, command, accel=options.accel, interactive=True,
+                                     old=True)))
 
 
 def _run(options) -> int:
     return _status(l1.run(l1.Request(options.kernel, options.command, options.timeout,
-                                     options.verbose, options.accel, options.bare)))
+                                     options.verbose, options.accel, options.bare, old=True)))
 
 
 def _status(result: l1.Result) -> int:
@@ -76,7 +81,7 @@ def _status(result: l1.Result) -> int:
 
 
 def _build(options) -> int:
-    wanted = list(tree.OF_SERIES) if options.kernel == "all" else [options.kernel]
+    wanted = BOOTABLE if options.kernel == "all" else [options.kernel]
     warned = False
     for series in wanted:
         where, version = tree.for_series(series)

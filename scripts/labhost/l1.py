@@ -34,6 +34,7 @@ class Request(NamedTuple):
     accel: str | None = None
     bare: bool = False        # only the kernel's own modules
     interactive: bool = False
+    old: bool = False         # with /bookworm and what is there
 
 
 class Result(NamedTuple):
@@ -230,14 +231,20 @@ def _one_line(command: list[str]) -> str:
     return text if len(text) <= 100 else f"{text[:97]}..."
 
 
+def _is_old(series: str) -> bool:
+    """Whether a kernel's modules are in the bookworm tree."""
+    return tree.OF_SERIES[series] is tree.BOOKWORM
+
+
 def run(request: Request) -> Result:
     """Boot an L1, run the command in it, power it off; the log directory stays."""
     where, version = tree.for_series(request.kernel)
     exported = artifacts.build(where, version, request.bare)
-    accel = qemu.choose(request.accel, where, version, exported)
+    accel = qemu.choose(request.accel, exported)
     job = cache.new_job(f"{request.kernel}-{_short_name(request)}")
     _write_command(job, request)
-    line = qemu.line(where, version, accel, exported, job, source.CHECKOUT, request.interactive)
+    line = qemu.line(accel, exported, job, source.CHECKOUT, request.old or _is_old(request.kernel),
+                     request.interactive)
     (job / "l1-qemu.cmdline").write_text(shlex.join(line) + "\n")
     say.info(f"L1 with kernel {version} ({accel}): {_one_line(request.command)}")
     say.info(f"logs: {job}")

@@ -20,13 +20,13 @@ APPLETS = ("sh", "mount", "cat", "echo", "tr", "insmod", "sleep", "ip", "basenam
            "poweroff", "sysctl", "dmesg")
 
 
-def build(tree: Path, version: str, traffic: Path, out_dir: Path) -> None:
-    """Write vmlinuz and initramfs.cpio.gz of L2 for one kernel of a tree."""
+def build(root: Path, tree: Path, version: str, traffic: Path, out_dir: Path) -> None:
+    """Write vmlinuz and initramfs.cpio.gz of L2 for one kernel of a tree; root has the programs."""
     archive = cpio.Archive()
     for name in ("dev", "proc", "sys", "tmp"):
         archive.directory(name)
     archive.character("dev/console", 5, 1)
-    archive.file("bin/busybox", (tree / "usr/bin/busybox").read_bytes(), executable=True)
+    archive.file("bin/busybox", (root / "usr/bin/busybox").read_bytes(), executable=True)
     for applet in APPLETS:
         archive.symlink(f"bin/{applet}", "busybox")
     archive.file("bin/traffic", traffic.read_bytes(), executable=True)

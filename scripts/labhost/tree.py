@@ -3,7 +3,8 @@
 
 The trixie tree is everything at once: the outer QEMU runs in it (so the host's
 release does not matter), L1 has it as its root, and modules are built in it.
-The bookworm tree only builds modules for its kernel.
+The bookworm tree has what is old: a kernel, and the last QEMU that drives the v1
+migration region. L1 sees it as /bookworm.
 """
 
 import json
@@ -24,7 +25,6 @@ class Series(NamedTuple):
 
     name: str
     release: str | None  # apt's target release, None: the tree's own
-    boots: bool          # with an image, or headers only
 
 
 class Recipe(NamedTuple):
@@ -50,18 +50,18 @@ TRIXIE = Recipe(
         "python3-qemu-qmp", "socat", "sparse", "strace", "tcpdump", "xz-utils", "zstd", "cpio",
     ),
     backports=("qemu-system-x86", "libelf-dev", "ipxe-qemu", "seabios"),
-    series=(Series("6.12", None, True), Series("7.2", BACKPORTS, True)),
+    series=(Series("6.12", None), Series("7.2", BACKPORTS)),
 )
 
 BOOKWORM = Recipe(
     suite="bookworm",
     suites=("bookworm", "bookworm-updates"),
-    packages=("gcc-12", "kmod", "libc6-dev", "libelf-dev", "make", "sparse"),
+    packages=("gcc-12", "kmod", "libc6-dev", "libelf-dev", "make", "qemu-system-x86", "seabios"),
     backports=(),
-    series=(Series("6.1", None, False),),
+    series=(Series("6.1", None),),
 )
 
-OF_SERIES = {series.name: recipe for recipe in (BOOKWORM, TRIXIE) for series in recipe.series}
+OF_SERIES = {series.name: recipe for recipe in (TRIXIE, BOOKWORM) for series in recipe.series}
 
 
 class Tree(NamedTuple):
@@ -73,6 +73,10 @@ class Tree(NamedTuple):
     def boot_file(self, version: str) -> Path:
         """The kernel image of a version."""
         return self.path / "boot" / f"vmlinuz-{version}"
+
+    def modules(self, version: str) -> Path:
+        """The modules of a kernel."""
+        return self.path / "lib/modules" / version
 
 
 # Nothing in the lab reads manuals, and a tree that is thrown away needs no sync.
@@ -153,14 +157,13 @@ class _Builder:
     def kernel(self, series: Series) -> str | None:
         """Install the kernel of a series, return its version; None if there is no such kernel."""
         release = series.release if self.has_backports() else None
-        found = kernels.find(self.path, series.name, series.boots, release)
+        found = kernels.find(self.path, series.name, release)
         if not found:
             say.info(f"NOTE: the archive has no kernel {series.name} and none newer")
             return None
         say.info(f"kernel {series.name}: {found.version}")
         self.install(found.packages, release)
-        if series.boots:
-            self.inside("depmod", found.version, what="depmod")
+        self.inside("depmod", found.version, what="depmod")
         return found.version
 
     def has_backports(self) -> bool:
