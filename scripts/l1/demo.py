@@ -1,6 +1,9 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
-"""Migrate a running guest with its VF back and forth, under checked traffic."""
+"""Migrate a running guest with its VF back and forth, under checked traffic.
+
+Last it is saved to a file and restored.
+"""
 
 import argparse
 import asyncio
@@ -13,6 +16,8 @@ import report
 import setup
 from scene import STUCK, Scene
 
+LIVE = ""
+THROUGH_A_FILE = " through a file"
 TRAFFIC_BETWEEN = 2.0   # seconds that traffic is left alone between migrations
 
 
@@ -29,26 +34,25 @@ async def _show_consoles(scene: Scene) -> None:
             await asyncio.sleep(0.3)
 
 
-async def _there_and_back(scene: Scene) -> str | None:
-    """One round trip; what went wrong, if something did."""
-    for _ in range(2):
-        one = await scene.migrate()
-        number = len(scene.migrations)
-        if not one.completed:
-            return f"migration {number} failed: {one.error}"
-        numbers = one.numbers
-        print(f"migration {number}: VF {one.source} -> VF {one.destination} completed in "
-              f"{numbers['total_ms']} ms, downtime {numbers['downtime_ms']} ms", flush=True)
-        try:
-            took = await scene.peer.moving(60)
-        except lab.LabError as error:
-            where = await autopsy.write(scene.guest)
-            return f"after migration {number}: {error} (state of the guest: {where})"
-        print(f"  traffic of all kinds goes on ({took:.1f} s)", flush=True)
-        await asyncio.sleep(TRAFFIC_BETWEEN)
-        if scene.complaints():
-            where = await autopsy.write(scene.guest)
-            return f"after migration {number} the guest complained (its state: {where})"
+async def _move(scene: Scene, kind: str) -> str | None:
+    """Move the guest once; what went wrong, if something did."""
+    one = await (scene.migrate() if kind == LIVE else scene.through_file())
+    number = len(scene.migrations)
+    if not one.completed:
+        return f"migration {number} failed: {one.error}"
+    numbers = one.numbers
+    print(f"migration {number}{kind}: VF {one.source} -> VF {one.destination} completed in "
+          f"{numbers['total_ms']} ms, downtime {numbers['downtime_ms']} ms", flush=True)
+    try:
+        took = await scene.peer.moving(60)
+    except lab.LabError as error:
+        where = await autopsy.write(scene.guest)
+        return f"after migration {number}: {error} (state of the guest: {where})"
+    print(f"  traffic of all kinds goes on ({took:.1f} s)", flush=True)
+    await asyncio.sleep(TRAFFIC_BETWEEN)
+    if scene.complaints():
+        where = await autopsy.write(scene.guest)
+        return f"after migration {number} the guest complained (its state: {where})"
     return None
 
 
@@ -59,8 +63,8 @@ async def _journey(scene: Scene, round_trips: int) -> list[str]:
         print(f"L2 runs on VF {scene.guest.nic.letter} ({scene.guest.nic.what}), "
               f"traffic flows ({took:.1f} s)", flush=True)
         await asyncio.sleep(TRAFFIC_BETWEEN)
-        for _ in range(round_trips):
-            trouble = await _there_and_back(scene)
+        for kind in [LIVE] * 2 * round_trips + [THROUGH_A_FILE]:
+            trouble = await _move(scene, kind)
             if trouble:
                 return [trouble]
     except lab.LabError as error:

@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import NamedTuple
 
 import emulator
@@ -80,15 +81,19 @@ class Attempt:
         await lab.until(lambda: any(state in states for _, state in vm.device_states(self.result.began)),
                         limit, f"{vm.name}'s device is {' or '.join(states)}")
 
-    async def _prepare(self) -> str:
-        """Set both sides up; returns the address for the source."""
-        capabilities = [{"capability": name, "state": True} for name in ("events", "return-path")]
+    async def _set_up(self, capabilities: dict) -> None:
+        """Capabilities of both sides, parameters of the source."""
+        listed = [{"capability": name, "state": state} for name, state in capabilities.items()]
         for vm in (self.source, self.destination):
-            await vm.do("migrate-set-capabilities", capabilities=capabilities)
+            await vm.do("migrate-set-capabilities", capabilities=listed)
             self._marks[vm.name] = vm.mark()
         await self.source.do("migrate-set-parameters", **self.source.qemu.parameters(
             self.settings.downtime_limit_ms, self.settings.switchover_bandwidth,
             self.settings.max_bandwidth))
+
+    async def _prepare(self) -> str:
+        """Set both sides up; returns the address for the source."""
+        await self._set_up({"events": True, "return-path": True})
         path = lab.RUN / f"{self.destination.name}.migrate"
         await self.destination.do("migrate-incoming", uri=f"unix:{path}")
         if self._relay:
@@ -176,6 +181,24 @@ class Attempt:
                              else emulator.traced_bytes(self.source.file("trace"))),
             "ram_bytes": ram.get("transferred"), "ram_downtime_bytes": ram.get("downtime-bytes"),
             "ram_syncs": ram.get("dirty-sync-count")}
+
+    async def through_file(self, path: Path) -> Migration:
+        """Save the guest to a file, end the source, restore it at the destination."""
+        await self._set_up({"events": True, "return-path": False})  # a file does not answer
+        self.result.began = _now()
+        await self.source.do("migrate", uri=f"exec:cat >{path}")
+        await self.wait_source("completed", self.settings.limit)
+        await self._collect_numbers()
+        self._collect_states()
+        await self.source.quit()
+        await self.destination.do("migrate-incoming", uri=f"exec:cat {path}")
+        await self.destination.wait_event("MIGRATION", self.settings.limit,
+                                          self.mark(self.destination), status="completed")
+        await self._start_destination()
+        self.result.completed = True
+        self.result.ended = _now()
+        self._collect_states()
+        return self.result
 
     async def run(self, meanwhile=None) -> Migration:
         """Migrate. meanwhile(attempt) is run beside it, to disturb it.
