@@ -228,6 +228,14 @@ class Refusals:
         """Another device is noticed by its identity, before the guest is stopped."""
         await self.fails("state of another device: refused", "refused: ", relay=Relay(other_device))
 
+    async def unable(self) -> None:
+        """A destination whose hardware cannot go on where a ring was, and may not ask the guest."""
+        setup.set_parameters(("heads_writable=0", "start_over=N"))
+        try:
+            await self.fails("destination cannot set ring heads: refused", "refused: .*feature")
+        finally:
+            setup.set_parameters(("heads_writable=-1", "start_over=Y"))
+
     async def wrong_mac(self) -> None:
         """The destination's PF does not grant the guest's MAC."""
         other = self.scene.other_vf()
@@ -254,6 +262,8 @@ class Refusals:
         await self.mangled("END of another sequence: refused", wrong_total, "refused: ")
         await self.mangled("connection closed within the device state", hang_up, None)
         await self.foreign()
+        if not self.scene.starts_over:
+            await self.unable()
         await self.mangled("no END: not loaded", drop_end, "truncated")
         await self.mangled("stream ends within END: not loaded", cut_end, "truncated")
         await self.succeeds("a migration after all that succeeds, its state cut into pieces",
@@ -266,8 +276,8 @@ class Refusals:
                         report.faults(evidence), report.total_lines(evidence))
 
 
-async def _run(qemu: emulator.Emulator) -> int:
-    scene = Scene(qemu)
+async def _run(qemu: emulator.Emulator, settings: tuple) -> int:
+    scene = Scene(qemu, settings=settings)
     tap = Tap()
     cases = Refusals(scene, tap)
     try:
@@ -290,7 +300,10 @@ def main() -> int:
     """Parse the command line, run."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--v1", action="store_true", help="QEMU 7.2 and the v1 migration region")
-    return asyncio.run(_run(emulator.V1 if parser.parse_args().v1 else emulator.V2))
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE",
+                        help="a parameter of our modules")
+    options = parser.parse_args()
+    return asyncio.run(_run(emulator.V1 if options.v1 else emulator.V2, tuple(options.set)))
 
 
 if __name__ == "__main__":

@@ -32,6 +32,8 @@ def _parser() -> argparse.ArgumentParser:
     demo = add("demo", "migrate a running inner guest with its NIC back and forth")
     demo.add_argument("--v1", action="store_true",
                       help="through the v1 migration region, with QEMU 7.2 (default: v2, QEMU 11)")
+    demo.add_argument("--set", action="append", default=[], metavar="NAME=VALUE",
+                      help="a parameter of our modules, such as heads_writable=0")
     demo.add_argument("--round-trips", type=int, default=1, metavar="N")
     demo.add_argument("-v", "--verbose", action="store_true", help="show the consoles too")
     demo.add_argument("--timeout", type=float, default=1800, metavar="S")
@@ -54,6 +56,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _demo(options) -> int:
     command = ["python3", "/project/scripts/l1/demo.py", "--round-trips", str(options.round_trips)]
+    command += [f"--set={setting}" for setting in options.set]
     if options.v1:
         command.append("--v1")
     if options.verbose:
