@@ -6,6 +6,7 @@
 #include <limits.h>
 #include <linux/pci_regs.h>
 #include <poll.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -283,6 +284,23 @@ int vf_reset(struct vf *vf)
 	return ioctl(vf->fd, VFIO_DEVICE_RESET) ? -errno : 0;
 }
 
+void vf_flr(struct vf *vf)
+{
+	u16 at = vf_config_read(vf, PCI_CAPABILITY_LIST) & 0xff, head;
+
+	for (; at; at = head >> 8) {
+		head = vf_config_read(vf, at);
+		if ((head & 0xff) == PCI_CAP_ID_EXP)
+			break;
+	}
+	ASSERT_NE((u16)0, at);
+	vf_config_write(vf, at + PCI_EXP_DEVCTL,
+			vf_config_read(vf, at + PCI_EXP_DEVCTL) |
+			PCI_EXP_DEVCTL_BCR_FLR);
+	vf_config_write(vf, PCI_COMMAND, PCI_COMMAND_MEMORY |
+			PCI_COMMAND_MASTER);
+}
+
 bool vf_state_offered(struct vf *vf, u32 state)
 {
 	u64 flags = vf_migration_flags(vf);
@@ -405,7 +423,8 @@ u16 vf_real_command(struct vf *vf)
 	return value;
 }
 
-void vf_enable_interrupts(struct vf *vf)
+/* One eventfd for each vector of an interrupt of VFIO's. */
+static void set_events(struct vf *vf, u32 index, const int *event, u32 count)
 {
 	struct {
 		struct vfio_irq_set set;
@@ -415,18 +434,38 @@ void vf_enable_interrupts(struct vf *vf)
 			.argsz = sizeof(arg),
 			.flags = VFIO_IRQ_SET_DATA_EVENTFD |
 				 VFIO_IRQ_SET_ACTION_TRIGGER,
-			.index = VFIO_PCI_MSIX_IRQ_INDEX,
-			.count = VECTORS,
+			.index = index,
+			.count = count,
 		},
 	};
+
+	ASSERT_LE(count, (u32)VECTORS);
+	memcpy(arg.fd, event, count * sizeof(*event));
+	ASSERT_EQ(0, ioctl(vf->fd, VFIO_DEVICE_SET_IRQS, &arg));
+}
+
+static int new_event(void)
+{
+	int event = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+
+	ASSERT_LE(0, event);
+	return event;
+}
+
+static bool wait_event(int event, int timeout_ms)
+{
+	struct pollfd poll_fd = { .fd = event, .events = POLLIN };
+
+	return poll(&poll_fd, 1, timeout_ms) == 1;
+}
+
+void vf_enable_interrupts(struct vf *vf)
+{
 	unsigned int vector;
 
-	for (vector = 0; vector < VECTORS; vector++) {
-		vf->event[vector] = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-		ASSERT_LE(0, vf->event[vector]);
-		arg.fd[vector] = vf->event[vector];
-	}
-	ASSERT_EQ(0, ioctl(vf->fd, VFIO_DEVICE_SET_IRQS, &arg));
+	for (vector = 0; vector < VECTORS; vector++)
+		vf->event[vector] = new_event();
+	set_events(vf, VFIO_PCI_MSIX_IRQ_INDEX, vf->event, VECTORS);
 }
 
 u64 vf_interrupts(struct vf *vf, unsigned int vector)
@@ -450,9 +489,7 @@ u64 vf_all_interrupts(struct vf *vf)
 
 bool vf_wait_interrupt(struct vf *vf, unsigned int vector, int timeout_ms)
 {
-	struct pollfd poll_fd = { .fd = vf->event[vector], .events = POLLIN };
-
-	return poll(&poll_fd, 1, timeout_ms) == 1;
+	return wait_event(vf->event[vector], timeout_ms);
 }
 
 static int sysfs_write(const char *path, const char *value)
@@ -492,6 +529,35 @@ void bdf_driver(const char *bdf, char *name, size_t size)
 	len = readlink(path, target, sizeof(target) - 1);
 	target[len < 0 ? 0 : len] = '\0';
 	snprintf(name, size, "%s", len < 0 ? "" : basename(target));
+}
+
+static void *unbind_thread(void *arg)
+{
+	struct unbind *unbind = arg;
+
+	unbind->ret = bdf_unbind(unbind->vf->bdf);
+	return NULL;
+}
+
+void unbind_begin(struct unbind *unbind, struct vf *vf)
+{
+	int event = new_event();
+
+	unbind->vf = vf;
+	bdf_driver(vf->bdf, unbind->driver, sizeof(unbind->driver));
+	/* VFIO asks for the function when the unbind has got as far as that. */
+	set_events(vf, VFIO_PCI_REQ_IRQ_INDEX, &event, 1);
+	ASSERT_EQ(0, pthread_create(&unbind->thread, NULL, unbind_thread,
+				    unbind));
+	ASSERT_TRUE(wait_event(event, 5000));
+	close(event);
+}
+
+void unbind_end(struct unbind *unbind)
+{
+	ASSERT_EQ(0, pthread_join(unbind->thread, NULL));
+	EXPECT_EQ(0, unbind->ret);
+	EXPECT_EQ(0, bdf_bind(unbind->vf->bdf, unbind->driver));
 }
 
 void sleep_ms(unsigned int ms)

@@ -8,6 +8,7 @@
 #define _VFIO_MIGRATION_VFIO_H
 
 #include <linux/vfio.h>
+#include <pthread.h>
 
 #include "../../driver/core/plain.h"
 
@@ -95,6 +96,7 @@ int vf_set_state(struct vf *vf, u32 state, int *fd);
 int vf_open_stream(struct vf *vf, u32 state);	/* the data fd */
 int vf_get_state(struct vf *vf);
 int vf_reset(struct vf *vf);
+void vf_flr(struct vf *vf);		/* the bit in the PCIe capability */
 bool vf_state_offered(struct vf *vf, u32 state);
 const char *state_name(u32 state);
 
@@ -129,6 +131,25 @@ int iommu_unmap(struct iommu *iommu, u64 iova, u64 size);
 int bdf_unbind(const char *bdf);
 int bdf_bind(const char *bdf, const char *driver);
 void bdf_driver(const char *bdf, char *name, size_t size);
+
+/**
+ * struct unbind - an unbind by another thread
+ * @vf: of this function
+ * @driver: its driver
+ * @thread: the thread
+ * @ret: what the unbind has returned
+ */
+struct unbind {
+	struct vf *vf;
+	char driver[64];
+	pthread_t thread;
+	int ret;
+};
+
+/* The unbind has begun, and waits for the function, which is open. */
+void unbind_begin(struct unbind *unbind, struct vf *vf);
+/* The function has been closed: the unbind ends; bind it again. */
+void unbind_end(struct unbind *unbind);
 
 void sleep_ms(unsigned int ms);
 u64 time_ms(void);
