@@ -294,12 +294,12 @@ TEST(unbind_open,
 {
 	static struct state state;
 	struct iommu iommu = {};
-	struct unbind unbind;
 	struct vf vf;
 	int fd, ret;
+	pid_t pid;
 
 	vf_open(&vf, &iommu, vf_bdf[0]);
-	unbind_begin(&unbind, &vf);
+	pid = unbind_begin(&vf);
 
 	state_save(&vf, &state);
 	ret = vf_set_state(&vf, VFIO_DEVICE_STATE_RESUMING, &fd);
@@ -314,7 +314,7 @@ TEST(unbind_open,
 	if (vf_get_state(&vf) != VFIO_DEVICE_STATE_RESUMING)
 		EXPECT_EQ(0, vf_set_state(&vf, VFIO_DEVICE_STATE_STOP_COPY, &fd));
 	vf_close(&vf);
-	unbind_end(&unbind);
+	unbind_end(pid);
 	if (fd >= 0)
 		expect_dead(fd, VFIO_DEVICE_STATE_STOP_COPY);
 }

@@ -6,13 +6,13 @@
 #include <limits.h>
 #include <linux/pci_regs.h>
 #include <poll.h>
-#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -531,33 +531,49 @@ void bdf_driver(const char *bdf, char *name, size_t size)
 	snprintf(name, size, "%s", len < 0 ? "" : basename(target));
 }
 
-static void *unbind_thread(void *arg)
+/*
+ * In a process that has nothing of the function open, or the unbind would wait
+ * for itself once the test has failed. It outlives the test, too, so that the
+ * next one finds a driver.
+ */
+static int unbind_and_bind(const char *bdf, const char *driver)
 {
-	struct unbind *unbind = arg;
+	int ret;
 
-	unbind->ret = bdf_unbind(unbind->vf->bdf);
-	return NULL;
+	setsid();
+	close_range(STDERR_FILENO + 1, ~0u, 0);
+	ret = bdf_unbind(bdf);
+	if (ret)
+		th_log("unbind of %s: %s", bdf, strerror(-ret));
+	return bdf_bind(bdf, driver) || ret;
 }
 
-void unbind_begin(struct unbind *unbind, struct vf *vf)
+pid_t unbind_begin(struct vf *vf)
 {
 	int event = new_event();
+	char driver[64];
+	pid_t pid;
 
-	unbind->vf = vf;
-	bdf_driver(vf->bdf, unbind->driver, sizeof(unbind->driver));
+	/* A mapping would be inherited. */
+	ASSERT_TRUE(!vf->rings);
+	bdf_driver(vf->bdf, driver, sizeof(driver));
 	/* VFIO asks for the function when the unbind has got as far as that. */
 	set_events(vf, VFIO_PCI_REQ_IRQ_INDEX, &event, 1);
-	ASSERT_EQ(0, pthread_create(&unbind->thread, NULL, unbind_thread,
-				    unbind));
+	pid = fork();
+	ASSERT_NE(-1, pid);
+	if (!pid)
+		_exit(unbind_and_bind(vf->bdf, driver));
 	ASSERT_TRUE(wait_event(event, 5000));
 	close(event);
+	return pid;
 }
 
-void unbind_end(struct unbind *unbind)
+void unbind_end(pid_t pid)
 {
-	ASSERT_EQ(0, pthread_join(unbind->thread, NULL));
-	EXPECT_EQ(0, unbind->ret);
-	EXPECT_EQ(0, bdf_bind(unbind->vf->bdf, unbind->driver));
+	int status;
+
+	ASSERT_EQ(pid, waitpid(pid, &status, 0));
+	EXPECT_EQ(0, status);
 }
 
 void sleep_ms(unsigned int ms)

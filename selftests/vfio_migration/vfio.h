@@ -8,7 +8,6 @@
 #define _VFIO_MIGRATION_VFIO_H
 
 #include <linux/vfio.h>
-#include <pthread.h>
 
 #include "../../driver/core/plain.h"
 
@@ -132,24 +131,13 @@ int bdf_unbind(const char *bdf);
 int bdf_bind(const char *bdf, const char *driver);
 void bdf_driver(const char *bdf, char *name, size_t size);
 
-/**
- * struct unbind - an unbind by another thread
- * @vf: of this function
- * @driver: its driver
- * @thread: the thread
- * @ret: what the unbind has returned
+/*
+ * Another process unbinds a function, and binds it again. unbind_begin() returns
+ * when the unbind waits for @vf, which is open, to be closed; unbind_end() when
+ * all is done.
  */
-struct unbind {
-	struct vf *vf;
-	char driver[64];
-	pthread_t thread;
-	int ret;
-};
-
-/* The unbind has begun, and waits for the function, which is open. */
-void unbind_begin(struct unbind *unbind, struct vf *vf);
-/* The function has been closed: the unbind ends; bind it again. */
-void unbind_end(struct unbind *unbind);
+pid_t unbind_begin(struct vf *vf);
+void unbind_end(pid_t pid);
 
 void sleep_ms(unsigned int ms);
 u64 time_ms(void);
