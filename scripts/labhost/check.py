@@ -132,9 +132,10 @@ def _refusals(series: str, door: str, accel: str | None) -> Callable:
     return run
 
 
-def _uapi_test(program: str, series: str, accel: str | None) -> Callable:
+def _uapi_test(program: str, series: str, accel: str | None, driver: str = "igbvf-vfio-pci") -> Callable:
     def run(_log: Path) -> Outcome:
-        line = f"python3 /project/scripts/l1/setup.py && exec /artifacts/bin/{program} 0000:01:10.0 0000:02:10.0"
+        line = (f"python3 /project/scripts/l1/setup.py --driver {driver} && "
+                f"exec /artifacts/bin/{program} 0000:01:10.0 0000:02:10.0")
         result = l1.run(l1.Request(series, ["sh", "-c", line], UAPI_LIMIT, accel=accel))
         return _from_tap(result.output(), result.status, result.problems, result.job)
     return run
@@ -174,7 +175,8 @@ def _computing() -> list[Step]:
 
 
 def _machines(accel: str | None) -> list[Step]:
-    return [*(Step(f"{door} test {series}", _uapi_test(f"{door}_test", series, accel))
+    return [Step("silicon facts 6.12", _uapi_test("silicon_test", "6.12", accel, "vfio-pci")),
+            *(Step(f"{door} test {series}", _uapi_test(f"{door}_test", series, accel))
               for series in BOOTED for door in DOORS),
             *(Step(f"refusals {door} {series}", _refusals(series, door, accel))
               for series, door in REFUSALS_OF),
