@@ -265,8 +265,8 @@ static void *storm_resets(void *arg)
 
 TEST_ALONE(v1_storm,
 	"state changes through both doors, streams in both directions, "
-	"mappings and resets all at once: only states that there are are seen, "
-	"and a reset brings back a function that works and migrates")
+	"mappings and resets all at once: no state is seen that is "
+	"none, and a reset brings back a function that works and migrates")
 {
 	static void *(*const what[])(void *) = {
 		storm_v1_states, storm_v1_states, storm_v2_states, storm_look,
@@ -333,72 +333,74 @@ static void expect_responsive(struct v1 *v1)
 	EXPECT_LE(time_ms() - began, (u64)1000);
 }
 
+static const struct stalled {
+	const char *name;
+	u32 state;
+	bool write;
+	bool window;
+	size_t field;
+	size_t len;
+} stalled[] = {
+	{ "device_state read", V1_S, false, false, V1_FIELD(device_state), 4 },
+	{ "device_state written", V1_R, true, false, V1_FIELD(device_state), 4 },
+	{ "pending_bytes read", V1_R | V1_S, false, false,
+	  V1_FIELD(pending_bytes), 8 },
+	{ "data_size written", V1_M, true, false, V1_FIELD(data_size), 8 },
+	{ "window read", V1_S, false, true, 0, 600 },
+	{ "window written", V1_M, true, true, 0, 600 },
+};
+
+static void stall_in(struct v1 *v1, const struct stalled *it, bool reset)
+{
+	/* As device_state: stopped. As data_size: nothing. */
+	static const u8 page[PAGE];
+	ssize_t want = it->len;
+	struct transfer transfer = {
+		.fd = v1->vf->fd, .write = it->write, .len = it->len,
+	};
+	struct stall stall;
+	u64 began;
+
+	v1_go(v1, it->state);
+	stall_begin(&stall);
+	transfer.buf = stall.page;
+	transfer.at = v1->at;
+	transfer.at += it->window ? v1_data_offset(v1) : it->field;
+	transfer_start(&transfer);
+	stall_wait(&stall);
+
+	expect_responsive(v1);
+	EXPECT_EQ(false, atomic_load(&transfer.done));
+	if (reset) {
+		began = time_ms();
+		EXPECT_EQ(0, vf_reset(v1->vf));
+		EXPECT_LE(time_ms() - began, (u64)3000);
+		EXPECT_V1_STATE(V1_R, v1);
+		/* The stream that it belonged to is no more. */
+		if (it->field == V1_FIELD(data_size))
+			want = -EINVAL;
+	}
+	stall_end(&stall, page);
+	EXPECT_EQ(want, transfer_end(&transfer));
+	stall_close(&stall);
+	ASSERT_EQ(0, vf_reset(v1->vf));
+}
+
 TEST(v1_stalled,
 	"nothing has to wait for a user that stalls in its buffer, be it of "
 	"device_state, of data_size or of the window; not even a reset")
 {
-	static const struct {
-		const char *name;
-		u32 state;
-		bool write;
-		bool window;
-		size_t field;
-		size_t len;
-	} cases[] = {
-		{ "device_state read", V1_S, false, false,
-		  V1_FIELD(device_state), 4 },
-		{ "device_state written", V1_R, true, false,
-		  V1_FIELD(device_state), 4 },
-		{ "pending_bytes read", V1_R | V1_S, false, false,
-		  V1_FIELD(pending_bytes), 8 },
-		{ "data_size written", V1_M, true, false,
-		  V1_FIELD(data_size), 8 },
-		{ "window read", V1_S, false, true, 0, 600 },
-		{ "window written", V1_M, true, true, 0, 600 },
-	};
-	/* As device_state: stopped. As data_size: nothing. */
-	static u8 page[PAGE];
-	struct transfer transfer;
 	struct iommu iommu = {};
-	struct stall stall;
 	unsigned int n;
-	bool reset;
 	struct v1 v1;
 	struct vf vf;
-	u64 began;
 
 	v1_open_vf(&v1, &vf, &iommu, vf_bdf[0]);
-	for (n = 0; n < 2 * ARRAY_SIZE(cases); n++) {
-		reset = n % 2;
-		th_context("%s%s", cases[n / 2].name, reset ? ", reset" : "");
-		v1_go(&v1, cases[n / 2].state);
-		stall_begin(&stall);
-		transfer = (struct transfer){
-			.fd = vf.fd, .write = cases[n / 2].write,
-			.buf = stall.page, .len = cases[n / 2].len,
-			.at = v1.at + (cases[n / 2].window ?
-				       v1_data_offset(&v1) :
-				       cases[n / 2].field),
-		};
-		transfer_start(&transfer);
-		stall_wait(&stall);
-		expect_responsive(&v1);
-		EXPECT_EQ(false, atomic_load(&transfer.done));
-		if (reset) {
-			began = time_ms();
-			EXPECT_EQ(0, vf_reset(&vf));
-			EXPECT_LE(time_ms() - began, (u64)3000);
-			EXPECT_V1_STATE(V1_R, &v1);
-		}
-		stall_end(&stall, page);
-		if (reset && cases[n / 2].field == V1_FIELD(data_size))
-			/* The stream that it belonged to is no more. */
-			EXPECT_EQ((ssize_t)-EINVAL, transfer_end(&transfer));
-		else
-			EXPECT_EQ((ssize_t)cases[n / 2].len,
-				  transfer_end(&transfer));
-		stall_close(&stall);
-		ASSERT_EQ(0, vf_reset(&vf));
+	for (n = 0; n < ARRAY_SIZE(stalled); n++) {
+		th_context("%s", stalled[n].name);
+		stall_in(&v1, &stalled[n], false);
+		th_context("%s, reset", stalled[n].name);
+		stall_in(&v1, &stalled[n], true);
 	}
 }
 
