@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Tests of the v2 migration uAPI on two 82576 virtual functions, each alone in
- * its IOMMU group, bound to igbvf-vfio-pci, on NICs whose links see each
- * other, each with an address set by the administrator:
+ * The programs of tests: on two 82576 virtual functions, each alone in its
+ * IOMMU group, bound to igbvf-vfio-pci, on NICs whose links see each other,
+ * each with an address set by the administrator:
  *
- *	v2_test BDF BDF [NAME...]
+ *	v2_test BDF BDF [NAME...]	the v2 migration uAPI
  *
  * A NAME is the name of a test or a pattern. Output is TAP.
  *
