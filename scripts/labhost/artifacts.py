@@ -75,7 +75,7 @@ def _inner_guest(tree: Tree, version: str, program: Path | None, target: Path) -
         return
     from . import l2image
     target.mkdir()
-    l2image.build(tree.path, version, program, target)
+    l2image.build(tree.path, tree.guest_version(version), program, target)
 
 
 def _ours(tree: Tree, version: str, bare: bool) -> Path | None:

@@ -8,7 +8,7 @@ import sys
 
 from . import cache, check, hostpkgs, l1, modules, say, tree
 
-BOOTABLE = [series.name for series in tree.TRIXIE.series]
+BOOTABLE = [*(series.name for series in tree.TRIXIE.series), tree.DEBUG]
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -42,7 +42,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--bare", action="store_true", help="without the project's modules")
     run.add_argument("command", nargs="+", metavar="CMD")
 
-    add("build", "build the modules with W=1", kernels=["all", *tree.OF_SERIES])
+    add("build", "build the modules with W=1", kernels=["all", *tree.OF_SERIES, tree.DEBUG])
     add("check", "everything: unit tests, proof, builds, static checks, demos", kernels=None)
     add("prove", "prove the state machine with a model checker", kernels=None)
     add("prove-mutants", "see that the proof finds deliberate defects", kernels=None)

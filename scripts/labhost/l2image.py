@@ -21,7 +21,7 @@ APPLETS = ("sh", "mount", "cat", "echo", "tr", "insmod", "sleep", "ip", "basenam
 
 
 def build(tree: Path, version: str, traffic: Path, out_dir: Path) -> None:
-    """Write vmlinuz and initramfs.cpio.gz of L2 for one kernel of a tree."""
+    """Write vmlinuz, initramfs.cpio.gz and the version (release) of L2 for one kernel of a tree."""
     archive = cpio.Archive()
     for name in ("dev", "proc", "sys", "tmp"):
         archive.directory(name)
@@ -36,3 +36,4 @@ def build(tree: Path, version: str, traffic: Path, out_dir: Path) -> None:
     archive.file("init", INIT.read_bytes(), executable=True)
     archive.write(out_dir / "initramfs.cpio.gz")
     shutil.copy(tree / "boot" / f"vmlinuz-{version}", out_dir / "vmlinuz")
+    (out_dir / "release").write_text(version)
