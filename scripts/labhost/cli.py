@@ -8,7 +8,7 @@ import sys
 
 from . import cache, check, hostpkgs, l1, modules, say, tree
 
-BOOTABLE = list(tree.OF_SERIES)
+BOOTABLE = [*tree.OF_SERIES, tree.DEBUG]
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -21,7 +21,10 @@ APPLETS = ("sh", "mount", "cat", "echo", "tr", "insmod", "sleep", "ip", "basenam
 
 
 def build(root: Path, tree: Path, version: str, traffic: Path, out_dir: Path) -> None:
-    """Write vmlinuz and initramfs.cpio.gz of L2 for one kernel of a tree; root has the programs."""
+    """Write vmlinuz, initramfs.cpio.gz and the version (release) of L2 for one kernel of a tree.
+
+    The programs in it come from root.
+    """
     archive = cpio.Archive()
     for name in ("dev", "proc", "sys", "tmp"):
         archive.directory(name)
@@ -36,3 +39,4 @@ def build(root: Path, tree: Path, version: str, traffic: Path, out_dir: Path) ->
     archive.file("init", INIT.read_bytes(), executable=True)
     archive.write(out_dir / "initramfs.cpio.gz")
     shutil.copy(tree / "boot" / f"vmlinuz-{version}", out_dir / "vmlinuz")
+    (out_dir / "release").write_text(version)

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <unistd.h>
 
+#include "arcs.h"
 #include "harness.h"
 #include "igbvf.h"
 #include "state.h"
@@ -16,48 +17,6 @@ static const u32 targets[] = {
 	VFIO_DEVICE_STATE_PRE_COPY, VFIO_DEVICE_STATE_PRE_COPY_P2P,
 	STATES, 0x7fffffff, 0xffffffff,
 };
-
-static bool is_precopy(u32 state)
-{
-	return state == VFIO_DEVICE_STATE_PRE_COPY ||
-	       state == VFIO_DEVICE_STATE_PRE_COPY_P2P;
-}
-
-/*
- * What vfio_mig_get_next_state() leads to, for a function without data in
- * RESUMING: every path out of RESUMING begins with RESUMING -> STOP.
- */
-static int arc_result(struct vf *vf, u32 from, u32 to)
-{
-	if (!vf_state_offered(vf, to))
-		return -EINVAL;
-	if (from == to)
-		return 0;
-	if (from == VFIO_DEVICE_STATE_STOP_COPY && is_precopy(to))
-		return -EINVAL;
-	return from == VFIO_DEVICE_STATE_RESUMING ? -ENODATA : 0;
-}
-
-static bool arc_opens_stream(u32 from, u32 to)
-{
-	if (from == to)
-		return false;
-	if (is_precopy(from))
-		return to == VFIO_DEVICE_STATE_RESUMING;
-	return to == VFIO_DEVICE_STATE_STOP_COPY ||
-	       to == VFIO_DEVICE_STATE_RESUMING || is_precopy(to);
-}
-
-/* Into a state, by reset where there is no other way. */
-static void go(struct vf *vf, u32 state)
-{
-	if (vf_get_state(vf) == VFIO_DEVICE_STATE_RESUMING &&
-	    state != VFIO_DEVICE_STATE_RESUMING)
-		ASSERT_EQ(0, vf_reset(vf));
-	ASSERT_EQ(0, vf_set_state(vf, VFIO_DEVICE_STATE_RUNNING, NULL));
-	ASSERT_EQ(0, vf_set_state(vf, state, NULL));
-	ASSERT_EQ((int)state, vf_get_state(vf));
-}
 
 TEST(arc_matrix,
 	"every ordered pair of states ends where vfio_mig_get_next_state() "
@@ -82,7 +41,7 @@ TEST(arc_matrix,
 				if (from == VFIO_DEVICE_STATE_RESUMING)
 					ASSERT_EQ(0, vf_set_state(&vf, from, NULL));
 				else
-					go(&vf, from);
+					arc_go(&vf, from);
 			}
 			want = arc_result(&vf, from, to);
 			fd = -2;
