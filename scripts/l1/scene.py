@@ -79,6 +79,10 @@ class Scene:
     def _other(self) -> Nic:
         return self.nics[1] if self.guest.nic is self.nics[0] else self.nics[0]
 
+    def guest_vf(self) -> setup.Vf:
+        """The VF that the guest is on."""
+        return next(vf for vf in self.vfs if vf.letter == self.guest.nic.letter)
+
     def other_vf(self) -> setup.Vf:
         """The VF that the guest is not on."""
         return next(vf for vf in self.vfs if vf.letter != self.guest.nic.letter)
