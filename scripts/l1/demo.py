@@ -14,7 +14,7 @@ import emulator
 import lab
 import report
 import setup
-from scene import STUCK, Scene
+from scene import MODELS, STUCK, Scene
 
 LIVE = ""
 THROUGH_A_FILE = " through a file"
@@ -105,8 +105,8 @@ def main() -> int:
                         help="a parameter of our modules")
     parser.add_argument("--round-trips", type=int, default=1, metavar="N")
     parser.add_argument("-v", "--verbose", action="store_true", help="show the guest's consoles")
-    parser.add_argument("--nic", choices=("vfio", "emulated"), default="vfio",
-                        help="emulated: no VF, to debug the lab itself")
+    parser.add_argument("--nic", choices=("vfio", *MODELS), default="vfio",
+                        help="a card of QEMU's own instead of the VF, to debug the lab itself")
     parser.add_argument("--driver", default=setup.OURS, help="for the VFs (debugging)")
     return asyncio.run(_demo(parser.parse_args()))
 

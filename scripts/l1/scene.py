@@ -19,6 +19,7 @@ GUEST_PERIOD = 1000     # ms between reports
 SILENT = 20             # s without a report: the guest does nothing any more
 STUCK = 75              # exit status: the guest hangs, the run says nothing of the migration
 MOVING_LIMIT = 90
+MODELS = {"virtio": "virtio-net-pci", "igb": "igb"}     # cards of QEMU's own
 STARTING_OVER = ("heads_writable=0", "heads_kept=0")     # the guest's driver sets its card up anew
 CARD_IS_UP = "lab: the card is up"   # said by l2-init
 
@@ -27,7 +28,8 @@ class Scene:
     """All that a test has running, and its end."""
 
     def __init__(self, qemu: emulator.Emulator = emulator.V2, nic: str = "vfio",
-                 driver: str = setup.OURS, verbose: bool = False, settings: tuple = ()):
+                 driver: str = setup.OURS, verbose: bool = False, settings: tuple = (),
+                 traffic: str = ""):
         self.qemu = qemu
         self.log = klog.KernelLog()
         self.vfs = []
@@ -39,7 +41,7 @@ class Scene:
         self._settings = settings       # parameters of the driver
         self._kind = nic
         self._driver = driver
-        self._parameters = f"{'loglevel=7' if verbose else 'quiet'} lab_traffic=-p,{GUEST_PERIOD}"
+        self._parameters = f"{'loglevel=7' if verbose else 'quiet'} lab_traffic=-p,{GUEST_PERIOD}{traffic}"
         self._vms: list[Vm] = []
 
     @property
@@ -49,8 +51,9 @@ class Scene:
 
     def prepare(self) -> None:
         """Set L1 up."""
-        if self._kind == "emulated":
-            self.nics = [Nic.emulated(letter, tap) for letter, tap in zip("AB", setup.emulated())]
+        if self._kind in MODELS:
+            self.nics = [Nic.emulated(letter, tap, MODELS[self._kind])
+                         for letter, tap in zip("AB", setup.emulated())]
             return
         self.vfs = setup.virtual_functions(self._driver, self._settings)
         setup.peer()

@@ -129,7 +129,8 @@ def _peer_namespace() -> None:
 
 
 def _into_peer(name: str) -> None:
-    """Move an interface into the peer's namespace and give it the peer's address."""
+    """Move an interface into the peer's namespace and give it the peer's address, and no other."""
+    sh("ip", "-n", lab.PEER_NETNS, "addr", "flush", "to", f"{lab.PEER_ADDRESS}/{lab.PREFIX}")
     sh("ip", "link", "set", name, "netns", lab.PEER_NETNS)
     sh("ip", "netns", "exec", lab.PEER_NETNS, "sysctl", "-qw",
        f"net.ipv6.conf.{name}.disable_ipv6=1", check=False)
