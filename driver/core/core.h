@@ -67,6 +67,7 @@ struct mig_guard {
  * @segment_taken: outgoing, v1: the user knows the size of @segment
  * @sequence: outgoing: number of the latest sequence; 0: none yet
  * @generation: outgoing: changes when @buf is laid out anew
+ * @encoder: outgoing: writes the next sequence
  * @parser: incoming
  * @bounce: user data on its way in or out; v1, which has no fd: the guard's
  */
@@ -88,6 +89,7 @@ struct mig_session {
 	bool segment_taken;
 	u32 sequence;
 	u32 generation;
+	struct mig_encoder encoder;
 	struct mig_parser parser;
 	u8 bounce[MIG_PAGE];
 };
@@ -217,10 +219,8 @@ struct mig_session *mig_session_alloc(struct vfio_pci_mig *mig, bool incoming);
 void mig_session_get(struct mig_session *session);
 void mig_session_put(struct mig_session *session);
 void mig_session_detach_locked(struct mig_session *session);
-int mig_session_begin_locked(struct mig_session *session,
-			     struct mig_encoder *enc);
-void mig_session_commit_locked(struct mig_session *session,
-			       const struct mig_encoder *enc);
+int mig_session_begin_locked(struct mig_session *session);
+void mig_session_commit_locked(struct mig_session *session);
 size_t mig_session_pending_locked(struct mig_session *session);
 void mig_session_ack_locked(struct mig_session *session);
 int mig_session_take_locked(struct mig_session *session, const u8 *data,

@@ -66,24 +66,24 @@ static int mig_step_release(struct vfio_pci_mig *mig)
 
 static int mig_step_capture(struct vfio_pci_mig *mig)
 {
-	struct mig_encoder enc;
+	struct mig_session *session = mig->session;
 	int ret;
 
-	ret = mig_session_begin_locked(mig->session, &enc);
+	ret = mig_session_begin_locked(session);
 	if (ret)
 		return ret;
 
 	mig_device_lock(mig);
 	mig_shield_sync(mig);
-	ret = mig->backend->save(mig, &enc);
+	ret = mig->backend->save(mig, &session->encoder);
 	mig_device_unlock(mig);
 	if (ret)
 		return ret;
 
-	ret = mig_encode_end(&enc);
+	ret = mig_encode_end(&session->encoder);
 	if (ret)
 		return ret;
-	mig_session_commit_locked(mig->session, &enc);
+	mig_session_commit_locked(session);
 	return 0;
 }
 
