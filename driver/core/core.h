@@ -161,6 +161,7 @@ struct mig_standin {
  * @standin: one for each shielded page, in @backend->ranges' order
  * @nr_standins: number of @standin
  * @window: v1
+ * @faults: injected faults; exists only where they are compiled in
  * @priv: the backend's
  */
 struct vfio_pci_mig {
@@ -189,6 +190,9 @@ struct vfio_pci_mig {
 	struct mig_standin *standin;
 	unsigned int nr_standins;
 	struct mig_window window;
+#ifdef CONFIG_VFIO_PCI_MIGRATION_FAULTS
+	struct mig_faults *faults;
+#endif
 
 	u64 priv[];
 };
@@ -268,6 +272,85 @@ ssize_t mig_bar_rw(struct vfio_pci_mig *mig, char __user *buf, size_t count,
 int mig_bar_mmap(struct vfio_pci_mig *mig, struct vm_area_struct *vma);
 int mig_bar_region_info(struct vfio_device *vdev, struct vfio_region_info *info,
 			struct vfio_info_cap *caps);
+
+/**
+ * enum mig_point - where faults can be injected, see mig_fault()
+ * @MIG_POINT_ANY: every one of them
+ * @MIG_POINT_STEP: + enum mig_step: a step of a transition
+ * @MIG_POINT_UNDO: + enum mig_step: a step is taken back
+ * @MIG_POINT_BACKEND_OPEN: the backend's callbacks: this one
+ * @MIG_POINT_BACKEND_RESET: ditto
+ * @MIG_POINT_BACKEND_QUIESCE: ditto
+ * @MIG_POINT_BACKEND_RELEASE: ditto
+ * @MIG_POINT_BACKEND_SAVE: ditto
+ * @MIG_POINT_BACKEND_LOAD: ditto
+ * @MIG_POINT_TRANSACTIONS: waiting for pending transactions
+ * @MIG_POINT_FUNCTION_RESET: function reset on the way into RESUMING
+ * @MIG_POINT_POWER: waking the device up for loading
+ * @MIG_POINT_SESSION: memory for a stream
+ * @MIG_POINT_DATA_FD: its file
+ * @MIG_POINT_WINDOW: a page of v1's data window
+ * @MIG_POINT_SEQUENCE_BEGIN: writing HEADER and IDENTITY
+ * @MIG_POINT_SEQUENCE_END: writing END
+ * @MIG_POINT_COUNT: number of points; those that the backend has follow
+ */
+enum mig_point {
+	MIG_POINT_ANY,
+	MIG_POINT_STEP,
+	MIG_POINT_UNDO = MIG_POINT_STEP + MIG_STEP_COUNT,
+	MIG_POINT_BACKEND_OPEN = MIG_POINT_UNDO + MIG_STEP_COUNT,
+	MIG_POINT_BACKEND_RESET,
+	MIG_POINT_BACKEND_QUIESCE,
+	MIG_POINT_BACKEND_RELEASE,
+	MIG_POINT_BACKEND_SAVE,
+	MIG_POINT_BACKEND_LOAD,
+	MIG_POINT_TRANSACTIONS,
+	MIG_POINT_FUNCTION_RESET,
+	MIG_POINT_POWER,
+	MIG_POINT_SESSION,
+	MIG_POINT_DATA_FD,
+	MIG_POINT_WINDOW,
+	MIG_POINT_SEQUENCE_BEGIN,
+	MIG_POINT_SEQUENCE_END,
+	MIG_POINT_COUNT,
+};
+
+/* fault.c */
+#ifdef CONFIG_VFIO_PCI_MIGRATION_FAULTS
+int mig_fault(struct vfio_pci_mig *mig, unsigned int point);
+int mig_fault_record(struct vfio_pci_mig *mig, u16 type, bool get);
+void mig_fault_answer(struct vfio_pci_mig *mig);
+int mig_fault_init(struct vfio_pci_mig *mig);
+void mig_fault_hide(struct vfio_pci_mig *mig);
+void mig_fault_free(struct vfio_pci_mig *mig);
+#else
+static inline int mig_fault(struct vfio_pci_mig *mig, unsigned int point)
+{
+	return 0;
+}
+
+static inline int mig_fault_record(struct vfio_pci_mig *mig, u16 type, bool get)
+{
+	return 0;
+}
+
+static inline void mig_fault_answer(struct vfio_pci_mig *mig)
+{
+}
+
+static inline int mig_fault_init(struct vfio_pci_mig *mig)
+{
+	return 0;
+}
+
+static inline void mig_fault_hide(struct vfio_pci_mig *mig)
+{
+}
+
+static inline void mig_fault_free(struct vfio_pci_mig *mig)
+{
+}
+#endif
 
 /* v1.c */
 int mig_v1_open(struct vfio_pci_mig *mig);

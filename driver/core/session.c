@@ -24,8 +24,11 @@
  */
 struct mig_session *mig_session_alloc(struct vfio_pci_mig *mig, bool incoming)
 {
-	struct mig_session *session = kzalloc(sizeof(*session), GFP_KERNEL_ACCOUNT);
+	struct mig_session *session;
 
+	if (mig_fault(mig, MIG_POINT_SESSION))
+		return NULL;
+	session = kzalloc(sizeof(*session), GFP_KERNEL_ACCOUNT);
 	if (!session)
 		return NULL;
 
@@ -121,7 +124,12 @@ static size_t mig_session_border(const struct mig_session *session)
  */
 int mig_session_begin_locked(struct mig_session *session)
 {
+	int ret;
+
 	lockdep_assert_held(&session->guard->mutex);
+	ret = mig_fault(session->mig, MIG_POINT_SEQUENCE_BEGIN);
+	if (ret)
+		return ret;
 	mig_encoder_init(&session->encoder, session->buf + session->used,
 			 session->size - session->used, session->sequence + 1);
 	return mig_encode_begin(&session->encoder, &session->mig->self);
