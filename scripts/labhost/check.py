@@ -20,7 +20,7 @@ SPARSE_ON = BOOTED[0]
 CHECKPATCH_OF = BOOTED[-1]
 DEMO_LIMIT = 1500
 REFUSALS_LIMIT = 1500
-V2_LIMIT = 900
+UAPI_LIMIT = 900
 UNIT_LIMIT = 900
 PROOF_LIMIT = 900
 TRIES = 8           # of a run whose guest hangs
@@ -138,10 +138,10 @@ def _refusals(series: str, accel: str | None) -> Callable:
     return run
 
 
-def _v2_test(series: str, accel: str | None) -> Callable:
+def _uapi_test(program: str, series: str, accel: str | None) -> Callable:
     def run(_log: Path) -> Outcome:
-        line = "python3 /project/scripts/l1/setup.py && exec /artifacts/bin/v2_test 0000:01:10.0 0000:02:10.0"
-        result = l1.run(l1.Request(series, ["sh", "-c", line], V2_LIMIT, accel=accel))
+        line = f"python3 /project/scripts/l1/setup.py && exec /artifacts/bin/{program} 0000:01:10.0 0000:02:10.0"
+        result = l1.run(l1.Request(series, ["sh", "-c", line], UAPI_LIMIT, accel=accel))
         return _from_tap(result.output(), result.status, result.problems, result.job)
     return run
 
@@ -182,7 +182,8 @@ def _computing() -> list[Step]:
 
 def _machines(accel: str | None) -> list[Step]:
     return [step for series in BOOTED
-            for step in (Step(f"v2 test {series}", _v2_test(series, accel)),
+            for step in (Step(f"v1 test {series}", _uapi_test("v1_test", series, accel)),
+                         Step(f"v2 test {series}", _uapi_test("v2_test", series, accel)),
                          Step(f"refusals {series}", _refusals(series, accel)),
                          Step(f"demo {series}", _demo(series, accel)))]
 
