@@ -23,6 +23,22 @@
 
 #define IGBVF_POLL_US	20
 
+/**
+ * igbvf_answers - is the function still there
+ * @vf: the device
+ *
+ * What has been read of a function that still answers now is no all ones.
+ *
+ * Return: 0; or -ENODEV, and nothing but a reset will help.
+ */
+int igbvf_answers(struct igbvf *vf)
+{
+	if (!igbvf_gone(igbvf_rd(vf, IGBVF_STATUS)))
+		return 0;
+	vfio_pci_mig_broken(vf->mig, "registers read as all ones");
+	return -ENODEV;
+}
+
 static int igbvf_wait_enable(struct igbvf *vf, unsigned int ring, bool on)
 {
 	u32 offset = igbvf_ring_offset(ring, IGBVF_RING_DCTL);
@@ -108,15 +124,14 @@ static void igbvf_rings_landed(struct igbvf *vf)
 int igbvf_quiesce(struct vfio_pci_mig *mig)
 {
 	struct igbvf *vf = igbvf_from_mig(mig);
-	u32 status = igbvf_rd(vf, IGBVF_STATUS);
 	unsigned int ring;
+	int ret;
 
-	if (igbvf_gone(status)) {
-		vfio_pci_mig_broken(mig, "registers read as all ones");
-		return -ENODEV;
-	}
+	ret = igbvf_answers(vf);
+	if (ret)
+		return ret;
 
-	vf->link = status & IGBVF_STATUS_LINK;
+	vf->link = igbvf_rd(vf, IGBVF_STATUS) & IGBVF_STATUS_LINK;
 	igbvf_mbx_quiesce(vf);
 
 	/* Receive queues come first: what arrives makes the guest send. */
@@ -135,7 +150,7 @@ int igbvf_quiesce(struct vfio_pci_mig *mig)
 	igbvf_rings_landed(vf);
 	vf->kick = vf->raised;
 	vf->restart = false;
-	return 0;
+	return igbvf_answers(vf);
 }
 
 /* Bring one register to what the guest wants. */
@@ -213,13 +228,14 @@ static u32 igbvf_pending_vectors(struct igbvf *vf)
  * @mig: the device
  *
  * Return: 0; -EIO if a queue does not start: then all are off again, or the
- * device is broken.
+ * device is broken; -ENODEV if the function does not answer.
  */
 int igbvf_release(struct vfio_pci_mig *mig)
 {
 	struct igbvf *vf = igbvf_from_mig(mig);
 	unsigned int ring, reg;
 	u32 vectors;
+	int ret;
 
 	if (vf->restart) {
 		igbvf_wr(vf, IGBVF_VTCTRL, IGBVF_VTCTRL_RST);
@@ -246,6 +262,9 @@ int igbvf_release(struct vfio_pci_mig *mig)
 	}
 
 	vectors = igbvf_pending_vectors(vf);
+	ret = igbvf_answers(vf);
+	if (ret)
+		return ret;
 	igbvf_mbx_release(vf);
 
 	/* Causes of before are raised again below, and only those in use. */

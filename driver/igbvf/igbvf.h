@@ -222,6 +222,7 @@ void igbvf_bar_write(struct vfio_pci_mig *mig, unsigned int bar, u32 offset,
 		     u32 value);
 
 /* device.c */
+int igbvf_answers(struct igbvf *vf);
 int igbvf_quiesce(struct vfio_pci_mig *mig);
 int igbvf_release(struct vfio_pci_mig *mig);
 int igbvf_reset(struct vfio_pci_mig *mig);
