@@ -17,6 +17,7 @@ FROZEN = "LAB_CHECK_LOGS"  # set when we are the copy that freeze() made
 BUILT = list(tree.OF_SERIES)
 BOOTED = [series.name for series in tree.TRIXIE.series]
 SPARSE_ON = BOOTED[0]
+FAULTS_ON = BOOTED[0]   # takes long, and says little about the kernel
 CHECKPATCH_OF = BOOTED[-1]
 DEMO_LIMIT = 1500
 REFUSALS_LIMIT = 1500
@@ -181,7 +182,8 @@ def _computing() -> list[Step]:
 
 
 def _machines(accel: str | None) -> list[Step]:
-    return [step for series in BOOTED
+    faults = Step(f"fault test {FAULTS_ON}", _uapi_test("fault_test", FAULTS_ON, accel))
+    return [faults] + [step for series in BOOTED
             for step in (Step(f"v1 test {series}", _uapi_test("v1_test", series, accel)),
                          Step(f"v2 test {series}", _uapi_test("v2_test", series, accel)),
                          Step(f"refusals {series}", _refusals(series, accel)),
