@@ -160,11 +160,45 @@ free:
 #define MIG_COMPAT_IOMMUFD_OPS
 #endif
 
-/* VFIO_DEVICE_FEATURE_MIG_DATA_SIZE came with 6.2. */
+/*
+ * VFIO_DEVICE_FEATURE_MIG_DATA_SIZE came with 6.2. It is answered here where
+ * VFIO itself does not: QEMU takes a device that says nothing for one with
+ * 100 GiB of state, and its migration never converges.
+ */
+int mig_v2_data_size(struct vfio_device *vdev, unsigned long *length);
+
 #ifdef MIG_HAVE_DATA_SIZE
-#define MIG_COMPAT_DATA_SIZE_OPS(fn)	.migration_get_data_size = fn,
+#define MIG_COMPAT_DATA_SIZE_OPS	.migration_get_data_size = mig_v2_data_size,
+#define mig_compat_feature		vfio_pci_core_ioctl_feature
 #else
-#define MIG_COMPAT_DATA_SIZE_OPS(fn)
+#define MIG_COMPAT_DATA_SIZE_OPS
+#define VFIO_DEVICE_FEATURE_MIG_DATA_SIZE	9
+
+struct vfio_device_feature_mig_data_size {
+	__aligned_u64 stop_copy_length;
+};
+
+static inline int mig_compat_feature(struct vfio_device *vdev, u32 flags,
+				     void __user *arg, size_t argsz)
+{
+	struct vfio_device_feature_mig_data_size size = {};
+	unsigned long length;
+	int ret;
+
+	if ((flags & VFIO_DEVICE_FEATURE_MASK) !=
+	    VFIO_DEVICE_FEATURE_MIG_DATA_SIZE)
+		return vfio_pci_core_ioctl_feature(vdev, flags, arg, argsz);
+
+	ret = vfio_check_feature(flags, argsz, VFIO_DEVICE_FEATURE_GET,
+				 sizeof(size));
+	if (ret != 1)
+		return ret;
+	ret = mig_v2_data_size(vdev, &length);
+	if (ret)
+		return ret;
+	size.stop_copy_length = length;
+	return copy_to_user(arg, &size, sizeof(size)) ? -EFAULT : 0;
+}
 #endif
 
 #endif /* _MIG_COMPAT_H */

@@ -116,12 +116,15 @@ static int mig_v2_get_state(struct vfio_device *vdev,
 	return 0;
 }
 
-/*
- * A fixed upper bound: VMMs ask thousands of times a second, and use it as
- * the size of their reads as well.
+/**
+ * mig_v2_data_size - how much there is to be saved
+ * @vdev: the device
+ * @length: receives a fixed upper bound in bytes: VMMs ask thousands of times
+ *	a second, and use it as the size of their reads as well
+ *
+ * Return: 0.
  */
-static int __maybe_unused mig_v2_data_size(struct vfio_device *vdev,
-					   unsigned long *length)
+int mig_v2_data_size(struct vfio_device *vdev, unsigned long *length)
 {
 	*length = 2 * mig_from_vdev(vdev)->stream_max;
 	return 0;
@@ -130,5 +133,5 @@ static int __maybe_unused mig_v2_data_size(struct vfio_device *vdev,
 const struct vfio_migration_ops mig_v2_ops = {
 	.migration_set_state = mig_v2_set_state,
 	.migration_get_state = mig_v2_get_state,
-	MIG_COMPAT_DATA_SIZE_OPS(mig_v2_data_size)
+	MIG_COMPAT_DATA_SIZE_OPS
 };

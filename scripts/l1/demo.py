@@ -1,17 +1,23 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
-"""Migrate a running guest with its VF back and forth, under checked traffic."""
+"""Migrate a running guest with its VF back and forth, under checked traffic.
+
+Last it is saved to a file and restored.
+"""
 
 import argparse
 import asyncio
 import contextlib
 
 import autopsy
+import emulator
 import lab
 import report
 import setup
-from scene import STUCK, Scene
+from scene import MODELS, STUCK, Scene
 
+LIVE = ""
+THROUGH_A_FILE = " through a file"
 TRAFFIC_BETWEEN = 2.0   # seconds that traffic is left alone between migrations
 
 
@@ -28,26 +34,25 @@ async def _show_consoles(scene: Scene) -> None:
             await asyncio.sleep(0.3)
 
 
-async def _there_and_back(scene: Scene) -> str | None:
-    """One round trip; what went wrong, if something did."""
-    for _ in range(2):
-        one = await scene.migrate()
-        number = len(scene.migrations)
-        if not one.completed:
-            return f"migration {number} failed: {one.error}"
-        numbers = one.numbers
-        print(f"migration {number}: VF {one.source} -> VF {one.destination} completed in "
-              f"{numbers['total_ms']} ms, downtime {numbers['downtime_ms']} ms", flush=True)
-        try:
-            took = await scene.peer.moving(60)
-        except lab.LabError as error:
-            where = await autopsy.write(scene.guest)
-            return f"after migration {number}: {error} (state of the guest: {where})"
-        print(f"  traffic of all kinds goes on ({took:.1f} s)", flush=True)
-        await asyncio.sleep(TRAFFIC_BETWEEN)
-        if scene.complaints():
-            where = await autopsy.write(scene.guest)
-            return f"after migration {number} the guest complained (its state: {where})"
+async def _move(scene: Scene, kind: str) -> str | None:
+    """Move the guest once; what went wrong, if something did."""
+    one = await (scene.migrate() if kind == LIVE else scene.through_file())
+    number = len(scene.migrations)
+    if not one.completed:
+        return f"migration {number} failed: {one.error}"
+    numbers = one.numbers
+    print(f"migration {number}{kind}: VF {one.source} -> VF {one.destination} completed in "
+          f"{numbers['total_ms']} ms, downtime {numbers['downtime_ms']} ms", flush=True)
+    try:
+        took = await scene.peer.moving(60)
+    except lab.LabError as error:
+        where = await autopsy.write(scene.guest)
+        return f"after migration {number}: {error} (state of the guest: {where})"
+    print(f"  traffic of all kinds goes on ({took:.1f} s)", flush=True)
+    await asyncio.sleep(TRAFFIC_BETWEEN)
+    if scene.complaints():
+        where = await autopsy.write(scene.guest)
+        return f"after migration {number} the guest complained (its state: {where})"
     return None
 
 
@@ -58,8 +63,8 @@ async def _journey(scene: Scene, round_trips: int) -> list[str]:
         print(f"L2 runs on VF {scene.guest.nic.letter} ({scene.guest.nic.what}), "
               f"traffic flows ({took:.1f} s)", flush=True)
         await asyncio.sleep(TRAFFIC_BETWEEN)
-        for _ in range(round_trips):
-            trouble = await _there_and_back(scene)
+        for kind in [LIVE] * 2 * round_trips + [THROUGH_A_FILE]:
+            trouble = await _move(scene, kind)
             if trouble:
                 return [trouble]
     except lab.LabError as error:
@@ -68,7 +73,8 @@ async def _journey(scene: Scene, round_trips: int) -> list[str]:
 
 
 async def _demo(options) -> int:
-    scene = Scene(options.nic, options.driver, options.verbose)
+    scene = Scene(emulator.V1 if options.v1 else emulator.V2, options.nic, options.driver,
+                  options.verbose, tuple(options.set))
     viewer = asyncio.ensure_future(_show_consoles(scene)) if options.verbose else None
     try:
         scene.prepare()
@@ -94,10 +100,13 @@ async def _demo(options) -> int:
 def main() -> int:
     """Parse the command line, run."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--v1", action="store_true", help="QEMU 7.2 and the v1 migration region")
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE",
+                        help="a parameter of our modules")
     parser.add_argument("--round-trips", type=int, default=1, metavar="N")
     parser.add_argument("-v", "--verbose", action="store_true", help="show the guest's consoles")
-    parser.add_argument("--nic", choices=("vfio", "emulated"), default="vfio",
-                        help="emulated: no VF, to debug the lab itself")
+    parser.add_argument("--nic", choices=("vfio", *MODELS), default="vfio",
+                        help="a card of QEMU's own instead of the VF, to debug the lab itself")
     parser.add_argument("--driver", default=setup.OURS, help="for the VFs (debugging)")
     return asyncio.run(_demo(parser.parse_args()))
 

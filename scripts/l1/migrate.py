@@ -11,8 +11,10 @@ import asyncio
 import contextlib
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import NamedTuple
 
+import emulator
 import lab
 from vm import Vm
 
@@ -74,20 +76,24 @@ class Attempt:
         """Wait until the source's migration has a status."""
         await self.source.wait_event("MIGRATION", limit, self.mark(self.source), status=status)
 
-    async def wait_device(self, vm: Vm, state: str, limit: float = 30) -> None:
-        """Wait until a VM's device has a migration state."""
-        await vm.wait_event("VFIO_MIGRATION", limit, self.mark(vm), **{"device-state": state})
+    async def wait_device(self, vm: Vm, *states: str, limit: float = 30) -> None:
+        """Wait until a VM's device has had one of these states."""
+        await lab.until(lambda: any(state in states for _, state in vm.device_states(self.result.began)),
+                        limit, f"{vm.name}'s device is {' or '.join(states)}")
+
+    async def _set_up(self, capabilities: dict) -> None:
+        """Capabilities of both sides, parameters of the source."""
+        listed = [{"capability": name, "state": state} for name, state in capabilities.items()]
+        for vm in (self.source, self.destination):
+            await vm.do("migrate-set-capabilities", capabilities=listed)
+            self._marks[vm.name] = vm.mark()
+        await self.source.do("migrate-set-parameters", **self.source.qemu.parameters(
+            self.settings.downtime_limit_ms, self.settings.switchover_bandwidth,
+            self.settings.max_bandwidth))
 
     async def _prepare(self) -> str:
         """Set both sides up; returns the address for the source."""
-        capabilities = [{"capability": name, "state": True} for name in ("events", "return-path")]
-        for vm in (self.source, self.destination):
-            await vm.do("migrate-set-capabilities", capabilities=capabilities)
-            self._marks[vm.name] = vm.mark()
-        await self.source.do("migrate-set-parameters",
-                             downtime_limit=self.settings.downtime_limit_ms,
-                             avail_switchover_bandwidth=self.settings.switchover_bandwidth,
-                             max_bandwidth=self.settings.max_bandwidth)
+        await self._set_up({"events": True, "return-path": True})
         path = lab.RUN / f"{self.destination.name}.migrate"
         await self.destination.do("migrate-incoming", uri=f"unix:{path}")
         if self._relay:
@@ -127,19 +133,20 @@ class Attempt:
     async def _start_destination(self) -> None:
         """Let the guest go on at the destination, and see that its device does too.
 
-        QEMU's `cont` succeeds even if the device refused to start: it resets
-        the device and says so on stderr and in an event only.
+        `cont` succeeds even if the device refused to start: QEMU 11 resets the
+        device and says so on stderr and in an event only, QEMU 7.2 crashes.
         """
         vm = self.destination
-        mark = vm.mark()
-        await vm.do("cont")
-        if not vm.seen("VFIO_MIGRATION", self.mark(vm)):
+        if not vm.device_states(self.result.began):
+            await vm.do("cont")
             return  # not a VFIO device
-        event = await vm.wait_event("VFIO_MIGRATION", 30, mark)
-        while event.data["device-state"] not in ("running", "error"):
-            mark = vm.events.index(event, mark) + 1
-            event = await vm.wait_event("VFIO_MIGRATION", 30, mark)
-        if event.data["device-state"] == "error" or REFUSED in vm.said():
+        began = _now()
+        await vm.do("cont")
+        state = await lab.until(
+            lambda: next((state for _, state in vm.device_states(began)
+                          if state in ("running", "error")), None) or not vm.alive() and "gone",
+            30, f"{vm.name}'s device runs")
+        if state != "running" or REFUSED in vm.said():
             raise lab.LabError(f"the device did not start at the destination: {vm.said()}")
 
     async def _back_to_source(self) -> None:
@@ -161,9 +168,8 @@ class Attempt:
 
     def _collect_states(self) -> None:
         for side, vm in (("source", self.source), ("destination", self.destination)):
-            self.result.states[side] = [
-                (round((event.when - self.result.began) * 1000, 1), event.data["device-state"])
-                for event in vm.events[self._marks.get(vm.name, 0):] if event.name == "VFIO_MIGRATION"]
+            self.result.states[side] = [(round((when - self.result.began) * 1000, 1), state)
+                                        for when, state in vm.device_states(self.result.began)]
 
     async def _collect_numbers(self) -> None:
         answer = await self.source.do("query-migrate")
@@ -171,9 +177,28 @@ class Attempt:
         self.result.numbers = {
             "downtime_ms": answer.get("downtime"), "total_ms": answer.get("total-time"),
             "setup_ms": answer.get("setup-time"),
-            "device_bytes": answer.get("vfio", {}).get("transferred"),
+            "device_bytes": (answer.get("vfio", {}).get("transferred") if self.source.qemu.has_events
+                             else emulator.traced_bytes(self.source.file("trace"))),
             "ram_bytes": ram.get("transferred"), "ram_downtime_bytes": ram.get("downtime-bytes"),
             "ram_syncs": ram.get("dirty-sync-count")}
+
+    async def through_file(self, path: Path) -> Migration:
+        """Save the guest to a file, end the source, restore it at the destination."""
+        await self._set_up({"events": True, "return-path": False})  # a file does not answer
+        self.result.began = _now()
+        await self.source.do("migrate", uri=f"exec:cat >{path}")
+        await self.wait_source("completed", self.settings.limit)
+        await self._collect_numbers()
+        self._collect_states()
+        await self.source.quit()
+        await self.destination.do("migrate-incoming", uri=f"exec:cat {path}")
+        await self.destination.wait_event("MIGRATION", self.settings.limit,
+                                          self.mark(self.destination), status="completed")
+        await self._start_destination()
+        self.result.completed = True
+        self.result.ended = _now()
+        self._collect_states()
+        return self.result
 
     async def run(self, meanwhile=None) -> Migration:
         """Migrate. meanwhile(attempt) is run beside it, to disturb it.

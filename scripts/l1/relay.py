@@ -40,6 +40,7 @@ def _held_back(data: bytes) -> int:
 class Relay:
     """One connection, both ways; mangle(bytes) -> bytes is called for each chunk.
 
+    It may also return a list, of chunks that are to be sent instead of the one.
     A chunk for which hold(bytes) is true is not passed on, nor what follows it.
     """
 
@@ -137,8 +138,9 @@ class Relay:
         except Cut as cut:
             destination.sendall(MARK + SIZE.pack(len(chunk)) + cut.sent)
             raise OSError("cut") from cut
-        if new:     # QEMU takes an empty chunk for an error
-            destination.sendall(MARK + SIZE.pack(len(new)) + new)
+        for part in new if isinstance(new, list) else [new]:
+            if part:    # QEMU takes an empty chunk for an error
+                destination.sendall(MARK + SIZE.pack(len(part)) + part)
 
     def _hang_up(self) -> None:
         for end in list(self._sockets):

@@ -9,7 +9,9 @@ from typing import NamedTuple
 
 from qemu.qmp import QMPClient, QMPError, Runstate
 
+import emulator
 import lab
+from emulator import Emulator
 
 START_LIMIT = 60
 QMP_LIMIT = 60      # a command; QEMU may be busy with its device for a while
@@ -49,21 +51,17 @@ class Nic(NamedTuple):
     arguments: list
 
     @staticmethod
-    def vfio(letter: str, address: str, migration: bool = True) -> "Nic":
-        """A VF passed through; see Documentation for why each property."""
-        device = f"vfio-pci,host={address},bus=rp0,id=vf0,rombar=0"
-        if migration:
-            # No dirty tracking in the device: asking the IOMMU before the guest
-            # is stopped would only say that all pages are dirty.
-            device += ",enable-migration=on,migration-events=on,x-pre-copy-dirty-page-tracking=off"
+    def vfio(letter: str, address: str, more: str = "") -> "Nic":
+        """A VF passed through, with more properties; see Documentation for why each."""
+        device = ",".join(filter(None, ("vfio-pci", f"host={address}", "bus=rp0,id=vf0,rombar=0", more)))
         return Nic(letter, address, ["-device", device])
 
     @staticmethod
-    def emulated(letter: str, tap: str) -> "Nic":
-        """A virtio card, to debug the lab itself."""
+    def emulated(letter: str, tap: str, model: str) -> "Nic":
+        """A card of QEMU's own: to compare with, and to debug the lab itself."""
         return Nic(letter, tap, [
             "-netdev", f"tap,id=n0,ifname={tap},script=no,downscript=no",
-            "-device", f"virtio-net-pci,netdev=n0,bus=rp0,id=vf0,romfile=,mac={lab.VF_MAC}"])
+            "-device", f"{model},netdev=n0,bus=rp0,id=vf0,romfile=,mac={lab.VF_MAC}"])
 
 
 class Vm:
@@ -71,12 +69,14 @@ class Vm:
 
     _count = 0
 
-    def __init__(self, nic: Nic, incoming: bool = False, parameters: str = ""):
+    def __init__(self, qemu: Emulator, nic: Nic, incoming: bool = False, parameters: str = ""):
         Vm._count += 1
+        self.qemu = qemu
         self.nic = nic
         self.name = f"l2-{Vm._count}-{nic.letter}"
         self.incoming = incoming
         self.events: list[Event] = []
+        self._ahead = time.time() - time.monotonic()
         self._parameters = parameters   # for L2's kernel
         self._news = asyncio.Condition()
         self._process = None
@@ -94,7 +94,7 @@ class Vm:
 
     def _line(self, socket: Path) -> list[str]:
         traces = [part for pattern in TRACES for part in ("-trace", pattern)]
-        return [*PIN, "qemu-system-x86_64", "-name", self.name, *MACHINE,
+        return [*PIN, *self.qemu.program, "-name", self.name, *MACHINE,
                 "-append", f"{KERNEL_LINE} {self._parameters}",
                 "-device", "pcie-root-port,id=rp0,chassis=1,slot=1", *self.nic.arguments,
                 "-serial", f"file:{self.file('console')}",
@@ -102,7 +102,7 @@ class Vm:
                 "-chardev", f"file,id=report,path={self.file('report')}",
                 "-device", "virtio-serial-pci", "-device", "virtserialport,chardev=report",
                 "-qmp", f"unix:{socket},server=on,wait=off",
-                "-D", str(self.file("trace")), *traces,
+                "-msg", "timestamp=on", "-D", str(self.file("trace")), *traces,
                 *(["-incoming", "defer", "-S"] if self.incoming else [])]
 
     async def start(self) -> "Vm":
@@ -124,11 +124,10 @@ class Vm:
 
     async def _watch(self) -> None:
         """Collect events as long as there are any."""
-        ahead = time.time() - time.monotonic()
         with contextlib.suppress(asyncio.CancelledError):
             async for message in self._qmp.events:
                 stamp = message["timestamp"]
-                when = stamp["seconds"] + stamp["microseconds"] / 1e6 - ahead
+                when = stamp["seconds"] + stamp["microseconds"] / 1e6 - self._ahead
                 if message["event"] != "MIGRATION_PASS":
                     self.events.append(Event(message["event"], dict(message.get("data", {})), when))
                 async with self._news:
@@ -187,6 +186,16 @@ class Vm:
                 # the timeout is also how we notice that the process ended
                 with contextlib.suppress(asyncio.TimeoutError):
                     await asyncio.wait_for(self._news.wait(), 0.1)
+
+    def device_states(self, since: float = 0) -> list[tuple[float, str]]:
+        """The changes of the VF's migration state since a time: when, state."""
+        if self.qemu.has_events:
+            states = [(event.when, event.data["device-state"])
+                      for event in self.events if event.name == "VFIO_MIGRATION"]
+        else:
+            states = [(when - self._ahead, state)
+                      for when, state in emulator.traced_states(self.file("trace"))]
+        return [(when, state) for when, state in states if when >= since]
 
     async def kill(self) -> None:
         """kill -9, and wait until the kernel has taken its device back."""

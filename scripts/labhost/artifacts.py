@@ -5,10 +5,11 @@ Everything is kept under a key of what went in, so that a run after a change
 builds only what the change touched and several labs can share the result.
 """
 
+import shutil
 from pathlib import Path
 
 from . import cache, chroot, initramfs, modules, say, source
-from .tree import Tree, tail
+from .tree import TRIXIE, Tree, get, tail
 
 INIT = source.CHECKOUT / "scripts/l1/initramfs-init"
 TRAFFIC = source.CHECKOUT / "scripts/l1/traffic.c"
@@ -69,14 +70,14 @@ def uapi_tests(tree: Tree) -> Path | None:
     return cache.entry("uapi_tests", key, build)
 
 
-def _inner_guest(tree: Tree, version: str, program: Path | None, target: Path) -> None:
+def _inner_guest(root: Tree, tree: Tree, version: str, program: Path | None, target: Path) -> None:
     """The inner guest's kernel and initramfs."""
     if not (program and L2IMAGE.is_file()):
         say.info("scripts/labhost/l2image.py or the traffic program is missing: no inner guest")
         return
     from . import l2image
     target.mkdir()
-    l2image.build(tree.path, version, program, target)
+    l2image.build(root.path, tree.path, tree.guest_version(version), program, target)
 
 
 def _ours(tree: Tree, version: str, bare: bool) -> Path | None:
@@ -91,10 +92,11 @@ def _ours(tree: Tree, version: str, bare: bool) -> Path | None:
 
 
 def build(tree: Tree, version: str, bare: bool = False) -> Path:
-    """The directory exported to L1 for this kernel; also holds L1's own initramfs."""
+    """The directory exported to L1 for this kernel; L1 itself boots from it, too."""
+    root = get(TRIXIE)
     ours = _ours(tree, version, bare)
-    program = traffic(tree)
-    tests = uapi_tests(tree)
+    program = traffic(root)
+    tests = uapi_tests(root)
     key = f"{version}-{cache.digest(tree.path.name, ours, program, tests, source.digest(_shaping()))}"
 
     def compose(path: Path) -> None:
@@ -106,7 +108,8 @@ def build(tree: Tree, version: str, bare: bool = False) -> Path:
             if tests:
                 for test in tests.iterdir():
                     (path / "bin" / test.name).hardlink_to(test)
-            _inner_guest(tree, version, program, path / "l2")
+            _inner_guest(root, tree, version, program, path / "l2")
             (path / "boot").mkdir()
-            initramfs.build(tree.path, version, INIT, path / "boot/initramfs.gz")
+            shutil.copy(tree.boot_file(version), path / "boot/vmlinuz")
+            initramfs.build(root.path, tree.path, version, INIT, path / "boot/initramfs.gz")
     return cache.entry("artifacts", key, compose)

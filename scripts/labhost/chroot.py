@@ -36,7 +36,7 @@ exec chroot "$tree" "$@"
 
 # Directories every tree has, to bind things to (in the chroot, and in L1).
 MOUNT_POINTS = ("/lab/project", "/lab/job", "/lab/artifacts", "/lab/build", "/lab/out", "/lab/tree",
-                "/project", "/job", "/artifacts")
+                "/lab/bookworm", "/project", "/job", "/artifacts", "/bookworm")
 
 # The host's view of the network; its certificates too, for a mirror behind https.
 NETWORK_FILES = ("/etc/resolv.conf", "/etc/hosts", "/etc/ssl/certs/ca-certificates.crt")

@@ -11,13 +11,13 @@ MODULES = ["virtio_pci", "9pnet_virtio", "9p", "overlay"]
 APPLETS = ("sh", "mount", "mkdir", "insmod", "switch_root", "uname", "echo", "poweroff", "cat", "sleep")
 
 
-def build(tree: Path, version: str, init: Path, target: Path) -> None:
-    """Write the initramfs for one kernel of a tree."""
+def build(root: Path, tree: Path, version: str, init: Path, target: Path) -> None:
+    """Write the initramfs for one kernel of a tree; root has the programs."""
     archive = cpio.Archive()
     for name in ("dev", "proc", "sys", "root", "lower", "upper"):
         archive.directory(name)
     archive.character("dev/console", 5, 1)
-    archive.file("bin/busybox", (tree / "usr/bin/busybox").read_bytes(), executable=True)
+    archive.file("bin/busybox", (root / "usr/bin/busybox").read_bytes(), executable=True)
     for applet in APPLETS:
         archive.symlink(f"bin/{applet}", "busybox")
     order = kmod.closure(tree, version, MODULES)

@@ -49,24 +49,24 @@ def _installable(tree: Path, packages: list[str], release: str | None) -> bool:
     return chroot.run(tree, line) == 0
 
 
-def _packages(tree: Path, version: str, image: bool, release: str | None) -> list[str] | None:
+def _packages(tree: Path, version: str, release: str | None) -> list[str] | None:
     """The packages of one version, or None if the archive has only parts of it."""
     headers = f"linux-headers-{version}"
-    for split in _IMAGE_SPLITS if image else ((),):
+    for split in _IMAGE_SPLITS:
         packages = [name.format(v=version) for name in split] + [headers]
         if _installable(tree, packages, release):
             return packages
     return None
 
 
-def find(tree: Path, series: str, image: bool = True, release: str | None = None) -> Kernel | None:
+def find(tree: Path, series: str, release: str | None = None) -> Kernel | None:
     """The newest installable kernel of a series; failing that the next newer one."""
     wanted = _numbers(series)
     versions = _versions(tree)
     same = [version for version in versions if _numbers(version)[:len(wanted)] == wanted]
     newer = [version for version in versions if _numbers(version)[:len(wanted)] > wanted]
     for version in [*reversed(same), *reversed(newer)]:
-        packages = _packages(tree, version, image, release)
+        packages = _packages(tree, version, release)
         if packages:
             return Kernel(series, version, packages)
     return None

@@ -34,6 +34,7 @@ class Request(NamedTuple):
     accel: str | None = None
     bare: bool = False        # only the kernel's own modules
     interactive: bool = False
+    old: bool = False         # with /bookworm and what is there
 
 
 class Result(NamedTuple):
@@ -234,10 +235,13 @@ def run(request: Request) -> Result:
     """Boot an L1, run the command in it, power it off; the log directory stays."""
     where, version = tree.for_series(request.kernel)
     exported = artifacts.build(where, version, request.bare)
-    accel = qemu.choose(request.accel, where, version, exported)
+    accel = qemu.choose(request.accel, exported)
     job = cache.new_job(f"{request.kernel}-{_short_name(request)}")
     _write_command(job, request)
-    line = qemu.line(where, version, accel, exported, job, source.CHECKOUT, request.interactive)
+    is_old = tree.OF_SERIES.get(request.kernel) is tree.BOOKWORM
+    root = tree.get(tree.TRIXIE) if is_old else where
+    line = qemu.line(root.path, accel, exported, job, source.CHECKOUT, request.old or is_old,
+                     request.interactive)
     (job / "l1-qemu.cmdline").write_text(shlex.join(line) + "\n")
     say.info(f"L1 with kernel {version} ({accel}): {_one_line(request.command)}")
     say.info(f"logs: {job}")

@@ -5,8 +5,7 @@ import subprocess
 from pathlib import Path
 from typing import NamedTuple
 
-from . import chroot, say
-from .tree import Tree
+from . import chroot, say, tree
 
 # no_timer_check: one boot in four once panicked on the IO-APIC timer check.
 # tsc=reliable: a run once fell back to hpet.
@@ -57,11 +56,19 @@ def _exports(disks: list[Disk]) -> tuple[list[str], list[chroot.Bind]]:
     return arguments, binds
 
 
-def line(tree: Tree, version: str, accel: str, artifacts: Path, job: Path, project: Path,
+def _boot(more: str = "") -> list[str]:
+    """The kernel that is in the artifacts."""
+    return ["-kernel", "/lab/artifacts/boot/vmlinuz", "-initrd", "/lab/artifacts/boot/initramfs.gz",
+            "-append", f"{KERNEL_LINE} {more}".strip()]
+
+
+def line(root: Path, accel: str, artifacts: Path, job: Path, project: Path, old: bool,
          interactive: bool) -> list[str]:
-    """The whole command line of an L1."""
-    disks = [Disk("tree", tree.path), Disk("project", project), Disk("artifacts", artifacts),
+    """The whole command line of an L1 on a root; old: with the bookworm tree as /bookworm."""
+    disks = [Disk("tree", root), Disk("project", project), Disk("artifacts", artifacts),
              Disk("job", job, writable=True)]
+    if old:
+        disks.append(Disk("bookworm", tree.get(tree.BOOKWORM).path))
     exports, binds = _exports(disks)
     if interactive:
         talk = ["-chardev", "stdio,id=talk,signal=off", "-device", "virtio-serial-pci",
@@ -73,9 +80,8 @@ def line(tree: Tree, version: str, accel: str, artifacts: Path, job: Path, proje
     command = ["qemu-system-x86_64", *ACCELERATORS[accel], *MACHINE, *NICS, *exports, *talk,
                "-serial", "file:/lab/job/l1-console.log",
                "-qmp", "unix:/lab/job/l1-qmp.sock,server=on,wait=off",
-               "-kernel", f"/boot/vmlinuz-{version}", "-initrd", "/lab/artifacts/boot/initramfs.gz",
-               "-append", KERNEL_LINE]
-    return chroot.argv(tree.path, command, binds)
+               *_boot("lab_bookworm" if old else "")]
+    return chroot.argv(root, command, binds)
 
 
 def _cpu_has_virtualisation() -> bool:
@@ -83,27 +89,26 @@ def _cpu_has_virtualisation() -> bool:
     return " vmx" in flags or " svm" in flags
 
 
-def _probe(tree: Tree, version: str, artifacts: Path) -> bool:
+def _probe(artifacts: Path) -> bool:
     """Whether a guest really boots: there are hosts whose /dev/kvm runs none."""
     command = ["qemu-system-x86_64", *ACCELERATORS["kvm"], *MACHINE, "-serial", "stdio",
-               "-kernel", f"/boot/vmlinuz-{version}", "-initrd", "/lab/artifacts/boot/initramfs.gz",
-               "-append", f"{KERNEL_LINE} lab_probe"]
-    line = chroot.argv(tree.path, command, [chroot.Bind(artifacts, "/lab/artifacts")])
+               *_boot("lab_probe")]
+    whole = chroot.argv(tree.get(tree.TRIXIE).path, command, [chroot.Bind(artifacts, "/lab/artifacts")])
     try:
-        done = subprocess.run(line, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+        done = subprocess.run(whole, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                               stderr=subprocess.DEVNULL, check=False, timeout=30)
     except subprocess.TimeoutExpired:
         return False
     return b"lab: probe guest is up" in done.stdout
 
 
-def choose(forced: str | None, tree: Tree, version: str, artifacts: Path) -> str:
+def choose(forced: str | None, artifacts: Path) -> str:
     """KVM if the CPU has it and a guest boots, else TCG; or what the user forces."""
     if forced:
         return forced
     if not Path("/dev/kvm").exists() or not _cpu_has_virtualisation():
         return "tcg"
-    if _probe(tree, version, artifacts):
+    if _probe(artifacts):
         return "kvm"
     say.info("this host's KVM does not boot a guest: using emulation (TCG)")
     return "tcg"

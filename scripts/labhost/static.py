@@ -7,28 +7,11 @@ import shlex
 import tarfile
 from pathlib import Path
 
-from . import cache, chroot, modules, say, source
-from .tree import Tree, tail
+from . import cache, chroot, kernelsource, modules, say, source
+from .tree import Tree
 
 CHECKPATCH_CONF = source.CHECKOUT / "scripts/checkpatch.conf"
 _CHECKPATCH_FILES = {"checkpatch.pl", "spelling.txt", "const_structs.checkpatch"}
-
-# Fresh lists: the tree's own may name versions the archive no longer has. All
-# in the tmpfs on /tmp, the tree itself is read-only.
-_FETCH = """
-set -e
-mkdir -p /tmp/lists /tmp/cache/archives/partial
-apt="apt-get -q -o Dir::State::lists=/tmp/lists -o Dir::Cache=/tmp/cache"
-$apt update
-cd /lab/out
-$apt download "linux-source-$1"
-"""
-
-
-_EXTRACT = """
-cd /lab/out
-dpkg-deb --fsys-tarfile linux-source-*.deb | tar -x --wildcards '*/linux-source-*.tar.xz'
-"""
 
 
 def _our_sources() -> list[str]:
@@ -70,15 +53,9 @@ def _fetch_checkpatch(tree: Tree, version: str, target: Path) -> None:
     log = cache.sub("logs") / "checkpatch-fetch.log"
     log.write_bytes(b"")
     series = ".".join(version.split(".")[:2])
-    binds = [chroot.Bind(target, "/lab/out", "rw")] + chroot.network_binds()
-    if chroot.run(tree.path, ["sh", "-c", _FETCH, "sh", series], binds, log=log) != 0:
-        raise say.LabError(f"could not fetch linux-source-{series}:\n{tail(log)}")
-    package = next(target.glob("linux-source-*.deb"))
-    if chroot.run(tree.path, ["sh", "-c", _EXTRACT], binds, log=log) != 0:
-        raise say.LabError(f"could not unpack {package.name}:\n{tail(log)}")
-    package.unlink()
-    _unpack(next(target.glob("usr/src/linux-source-*.tar.xz")), target)
-    cache.remove(target / "usr")
+    archive = kernelsource.fetch(tree, f"linux-source-{series}", target, log)
+    _unpack(archive, target)
+    archive.unlink()
 
 
 def _exceptions() -> list[str]:

@@ -3,7 +3,8 @@
 
 The trixie tree is everything at once: the outer QEMU runs in it (so the host's
 release does not matter), L1 has it as its root, and modules are built in it.
-The bookworm tree only builds modules for its kernel.
+The bookworm tree has what is old: a kernel, and the last QEMU that drives the v1
+migration region. L1 sees it as /bookworm.
 """
 
 import json
@@ -24,7 +25,6 @@ class Series(NamedTuple):
 
     name: str
     release: str | None  # apt's target release, None: the tree's own
-    boots: bool          # with an image, or headers only
 
 
 class Recipe(NamedTuple):
@@ -50,18 +50,20 @@ TRIXIE = Recipe(
         "python3-qemu-qmp", "socat", "sparse", "strace", "tcpdump", "xz-utils", "zstd", "cpio",
     ),
     backports=("qemu-system-x86", "libelf-dev", "ipxe-qemu", "seabios"),
-    series=(Series("6.12", None, True), Series("7.2", BACKPORTS, True)),
+    series=(Series("6.12", None), Series("7.2", BACKPORTS)),
 )
 
 BOOKWORM = Recipe(
     suite="bookworm",
     suites=("bookworm", "bookworm-updates"),
-    packages=("gcc-12", "kmod", "libc6-dev", "libelf-dev", "make", "sparse"),
+    packages=("gcc-12", "kmod", "libc6-dev", "libelf-dev", "make", "qemu-system-x86", "seabios"),
     backports=(),
-    series=(Series("6.1", None, False),),
+    series=(Series("6.1", None),),
 )
 
-OF_SERIES = {series.name: recipe for recipe in (BOOKWORM, TRIXIE) for series in recipe.series}
+DEBUG = "debug"     # the kernel of debugkernel.py, as a series
+
+OF_SERIES = {series.name: recipe for recipe in (TRIXIE, BOOKWORM) for series in recipe.series}
 
 
 class Tree(NamedTuple):
@@ -73,6 +75,10 @@ class Tree(NamedTuple):
     def boot_file(self, version: str) -> Path:
         """The kernel image of a version."""
         return self.path / "boot" / f"vmlinuz-{version}"
+
+    def guest_version(self, version: str) -> str:
+        """The kernel for inner guests: that of L1, unless it is made to be thorough and slow."""
+        return self.versions[TRIXIE.series[-1].name] if version == self.versions.get(DEBUG) else version
 
 
 # Nothing in the lab reads manuals, and a tree that is thrown away needs no sync.
@@ -100,7 +106,7 @@ dpkg --install /tmp/none.deb
 _BROKEN = "see the end of {log}"
 
 
-class _Builder:
+class Builder:
     """Makes one tree in a temporary directory."""
 
     def __init__(self, recipe: Recipe, path: Path):
@@ -153,14 +159,13 @@ class _Builder:
     def kernel(self, series: Series) -> str | None:
         """Install the kernel of a series, return its version; None if there is no such kernel."""
         release = series.release if self.has_backports() else None
-        found = kernels.find(self.path, series.name, series.boots, release)
+        found = kernels.find(self.path, series.name, release)
         if not found:
             say.info(f"NOTE: the archive has no kernel {series.name} and none newer")
             return None
         say.info(f"kernel {series.name}: {found.version}")
         self.install(found.packages, release)
-        if series.boots:
-            self.inside("depmod", found.version, what="depmod")
+        self.inside("depmod", found.version, what="depmod")
         return found.version
 
     def has_backports(self) -> bool:
@@ -187,7 +192,7 @@ def tail(log: Path, lines: int = 15) -> str:
 
 
 def _build(recipe: Recipe, path: Path) -> None:
-    builder = _Builder(recipe, path)
+    builder = Builder(recipe, path)
     builder.base()
     builder.mount_points()
     builder.inside("sh", "-c", _NO_INITRAMFS, what="the stand-in for initramfs-tools")
@@ -198,11 +203,16 @@ def _build(recipe: Recipe, path: Path) -> None:
     builder.finish({name: version for name, version in versions.items() if version})
 
 
+def need_room(path: Path, much: int) -> None:
+    """Fail now, rather than half way."""
+    if shutil.disk_usage(path).free < much:
+        raise say.LabError(f"less than {much >> 30} GiB free in {path.parent}")
+
+
 def get(recipe: Recipe) -> Tree:
     """The finished tree, built on first use."""
     def build(path: Path) -> None:
-        if shutil.disk_usage(path).free < ROOM_NEEDED:
-            raise say.LabError(f"less than {ROOM_NEEDED >> 30} GiB free in {path.parent}")
+        need_room(path, ROOM_NEEDED)
         with say.step(f"building the {recipe.suite} tree (once, one to three minutes)"):
             _build(recipe, path)
     path = cache.entry("trees", recipe.key(), build, f"tree-{recipe.suite}")
@@ -211,6 +221,9 @@ def get(recipe: Recipe) -> Tree:
 
 def for_series(series: str) -> tuple[Tree, str]:
     """The tree that has a kernel series, and that kernel's version."""
+    if series == DEBUG:
+        from . import debugkernel   # which builds upon this module
+        return debugkernel.get()
     tree = get(OF_SERIES[series])
     if series not in tree.versions:
         raise say.LabError(f"the archive had no kernel {series} and none newer when {tree.path} was built")
