@@ -210,7 +210,7 @@ static int igbvf_save_stats(struct igbvf *vf, struct mig_encoder *enc)
  * @mig: the device, quiet
  * @enc: where to
  *
- * Return: 0 or -ENOSPC.
+ * Return: 0, -ENOSPC, or -ENODEV if the function does not answer.
  */
 int igbvf_save(struct vfio_pci_mig *mig, struct mig_encoder *enc)
 {
@@ -226,6 +226,8 @@ int igbvf_save(struct vfio_pci_mig *mig, struct mig_encoder *enc)
 		ret = igbvf_save_pf(vf, enc);
 	if (!ret)
 		ret = igbvf_save_stats(vf, enc);
+	if (!ret)
+		ret = igbvf_answers(vf);
 	return ret;
 }
 
@@ -237,6 +239,8 @@ static int igbvf_parse_rings(const struct mig_parser *state,
 	unsigned int ring, reg;
 	u32 value, *r;
 
+	if (!in)
+		return -EINVAL;
 	for (ring = 0; ring < IGBVF_RINGS; ring++) {
 		r = regs->ring[ring];
 		for (reg = 0; reg < IGBVF_RING_REGS; reg++) {
@@ -262,6 +266,8 @@ static int igbvf_parse_interrupts(const struct mig_parser *state,
 		vfio_pci_mig_get_record(state, IGBVF_RECORD_INTERRUPTS, NULL);
 	unsigned int reg;
 
+	if (!in)
+		return -EINVAL;
 	for (reg = 0; reg < IGBVF_IRQ_REGS; reg++) {
 		regs->irq[reg] = le32_to_cpu(in->reg[reg]);
 		if (regs->irq[reg] & ~igbvf_irq_mask[reg])
@@ -280,6 +286,8 @@ static int igbvf_parse_mailbox(const struct mig_parser *state,
 		vfio_pci_mig_get_record(state, IGBVF_RECORD_MAILBOX, NULL);
 	unsigned int i;
 
+	if (!in)
+		return -EINVAL;
 	*flags = le32_to_cpu(in->flags);
 	for (i = 0; i < IGBVF_VMBMEM_WORDS; i++)
 		mbx->mem[i] = le32_to_cpu(in->mem[i]);
@@ -302,9 +310,12 @@ static int igbvf_parse_pf(const struct mig_parser *state,
 {
 	const struct igbvf_pf_record *in =
 		vfio_pci_mig_get_record(state, IGBVF_RECORD_PF, NULL);
-	u32 flags = le32_to_cpu(in->flags);
 	unsigned int i;
+	u32 flags;
 
+	if (!in)
+		return -EINVAL;
+	flags = le32_to_cpu(in->flags);
 	pf->cts = flags & IGBVF_PF_CTS;
 	pf->mac_valid = flags & IGBVF_PF_MAC;
 	pf->mc_set = flags & IGBVF_PF_MULTICAST;
@@ -385,8 +396,8 @@ static void igbvf_load_interrupts(struct igbvf *vf)
  * @state: the records, all of them checked for length
  *
  * Return: 0; -EINVAL for values that no guest could have set, -EOPNOTSUPP if
- * ring heads cannot be set (a real 82576 may be like that), or as
- * igbvf_pf_replay().
+ * ring heads cannot be set (a real 82576 may be like that), -ENODEV if the
+ * function does not answer, or as igbvf_pf_replay().
  */
 int igbvf_load(struct vfio_pci_mig *mig, const struct mig_parser *state)
 {
@@ -432,7 +443,9 @@ int igbvf_load(struct vfio_pci_mig *mig, const struct mig_parser *state)
 	vf->kick = kick;
 	vf->link = link;
 	vf->restart = flags & IGBVF_MBX_RESTART;
-	goto free;
+	ret = igbvf_answers(vf);
+	if (!ret)
+		goto free;
 
 reset:
 	if (igbvf_reset(mig))

@@ -16,6 +16,7 @@ from . import cache, chroot, l1, modules, say, source, static, tap, tree
 FROZEN = "LAB_CHECK_LOGS"  # set when we are the copy that freeze() made
 BOOTED = list(tree.OF_SERIES)
 SPARSE_ON = "6.12"
+FAULTS_ON = "6.12"   # takes long, and says little about the kernel
 CHECKPATCH_OF = "7.2"
 DOORS = ("v2", "v1")
 REFUSALS_OF = (("6.12", "v2"), ("6.12", "v1"), ("7.2", "v2"))
@@ -85,6 +86,18 @@ def _build(series: str) -> Callable:
         log.write_bytes(built.read_bytes())
         return _verdict(modules.complaints(log), log)
     return run
+
+
+def _build_without_faults(log: Path) -> Outcome:
+    """As users build it who do not ask for fault injection: nothing of it may be there."""
+    where, version = tree.for_series(SPARSE_ON)
+    with cache.work(f"{log.parent.name}-{log.stem}") as work:
+        source.copy(source.module_files(), work)
+        status = modules.make(where, version, work, log, "W=1", "modules", faults=False)
+        left = [] if status == 0 else [f"make ended with status {status}"]
+        if (work / "driver/core/fault.o").exists():
+            left.append("driver/core/fault.c was compiled")
+    return _verdict(modules.complaints(log) + left, log)
 
 
 def _sparse(log: Path) -> Outcome:
@@ -175,7 +188,8 @@ def _computing() -> list[Step]:
     # goes last, so that the two builders do not wait for each other.
     return [debug, Step("unit tests", _native("selftests/unit", "check", UNIT_LIMIT)),
             Step("proof", _native("selftests/prove", "prove", PROOF_LIMIT)),
-            *steps, Step("sparse", _sparse), Step("checkpatch", _checkpatch)]
+            *steps, Step("build without faults", _build_without_faults),
+            Step("sparse", _sparse), Step("checkpatch", _checkpatch)]
 
 
 def _machines(accel: str | None) -> list[Step]:
