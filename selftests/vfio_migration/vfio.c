@@ -285,6 +285,11 @@ int vf_reset(struct vf *vf)
 	return ioctl(vf->fd, VFIO_DEVICE_RESET) ? -errno : 0;
 }
 
+void vf_must_reset(struct vf *vf)
+{
+	ASSERT_EQ(0, vf_reset(vf));
+}
+
 void vf_flr(struct vf *vf)
 {
 	u16 at = vf_config_read(vf, PCI_CAPABILITY_LIST) & 0xff, head;

@@ -95,6 +95,7 @@ int vf_set_state(struct vf *vf, u32 state, int *fd);
 int vf_open_stream(struct vf *vf, u32 state);	/* the data fd */
 int vf_get_state(struct vf *vf);
 int vf_reset(struct vf *vf);
+void vf_must_reset(struct vf *vf);	/* or the test ends */
 void vf_flr(struct vf *vf);		/* the bit in the PCIe capability */
 bool vf_state_offered(struct vf *vf, u32 state);
 const char *state_name(u32 state);
