@@ -20,6 +20,10 @@
 #define MAX_SHOWN	12	/* failures of one test that are printed */
 #define KILL_LIMIT	30	/* seconds until a killed test must be gone */
 
+/* A kernel with lockdep checks all it does. Limits are for ordinary ones. */
+#define LOCKDEP		"/proc/lockdep_stats"
+#define SLOWER		4
+
 /* What the processes of a test have in common. */
 struct outcome {
 	atomic_uint failed;
@@ -187,6 +191,7 @@ void th_both(void (*fn)(unsigned int which))
 
 /* Results, and what there is to explain them, come in one piece. */
 static unsigned int done, failed, skipped;
+static unsigned int slower = 1;
 
 static void show(struct run *run, bool good)
 {
@@ -231,7 +236,8 @@ static void start(struct run *run, struct th_test *test, unsigned int lane)
 /* Has it come to an end? */
 static void look(struct run *run)
 {
-	double late = now() - run->began - run->test->limit;
+	unsigned int limit = run->test->limit * slower;
+	double late = now() - run->began - limit;
 	unsigned int failures;
 	int status;
 	bool good;
@@ -253,7 +259,7 @@ static void look(struct run *run)
 	good = report_end(run->output, status, run->test->name);
 	failures = atomic_load(&run->outcome->failed);
 	if (late > 0)
-		dprintf(run->output, "# not within %u s\n", run->test->limit);
+		dprintf(run->output, "# not within %u s\n", limit);
 	if (failures > MAX_SHOWN)
 		dprintf(run->output, "# ... %u failures\n", failures);
 	show(run, good && !failures);
@@ -307,6 +313,8 @@ int th_main(int argc, char **argv)
 	if (shared == MAP_FAILED)
 		return 2;
 
+	if (!access(LOCKDEP, F_OK))
+		slower = SLOWER;
 	setvbuf(stdout, NULL, _IONBF, 0);
 	printf("TAP version 13\n");
 	run_all(false, argc, argv);

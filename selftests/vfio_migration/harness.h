@@ -22,7 +22,7 @@
  * struct th_test - a test
  * @name: its name in the output
  * @contract: what it checks, in one sentence
- * @limit: seconds
+ * @limit: seconds, on an ordinary kernel
  * @alone: no other test runs at the same time
  * @run: the test
  * @next: the test that is run after it
