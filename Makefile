@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 #
 # Builds the modules out of tree:	make [KDIR=/lib/modules/VERSION/build]
+# With fault injection (Documentation/faults.rst):	make MIG_FAULTS=y
 # The kernel's own build reads Kbuild instead of this file.
 
 KDIR ?= /lib/modules/$(shell uname -r)/build

@@ -67,6 +67,7 @@ struct mig_guard {
  * @segment_taken: outgoing, v1: the user knows the size of @segment
  * @sequence: outgoing: number of the latest sequence; 0: none yet
  * @generation: outgoing: changes when @buf is laid out anew
+ * @encoder: outgoing: writes the next sequence
  * @parser: incoming
  * @bounce: user data on its way in or out; v1, which has no fd: the guard's
  */
@@ -88,6 +89,7 @@ struct mig_session {
 	bool segment_taken;
 	u32 sequence;
 	u32 generation;
+	struct mig_encoder encoder;
 	struct mig_parser parser;
 	u8 bounce[MIG_PAGE];
 };
@@ -159,6 +161,7 @@ struct mig_standin {
  * @standin: one for each shielded page, in @backend->ranges' order
  * @nr_standins: number of @standin
  * @window: v1
+ * @faults: injected faults; exists only where they are compiled in
  * @priv: the backend's
  */
 struct vfio_pci_mig {
@@ -187,6 +190,9 @@ struct vfio_pci_mig {
 	struct mig_standin *standin;
 	unsigned int nr_standins;
 	struct mig_window window;
+#ifdef CONFIG_VFIO_PCI_MIGRATION_FAULTS
+	struct mig_faults *faults;
+#endif
 
 	u64 priv[];
 };
@@ -217,10 +223,8 @@ struct mig_session *mig_session_alloc(struct vfio_pci_mig *mig, bool incoming);
 void mig_session_get(struct mig_session *session);
 void mig_session_put(struct mig_session *session);
 void mig_session_detach_locked(struct mig_session *session);
-int mig_session_begin_locked(struct mig_session *session,
-			     struct mig_encoder *enc);
-void mig_session_commit_locked(struct mig_session *session,
-			       const struct mig_encoder *enc);
+int mig_session_begin_locked(struct mig_session *session);
+void mig_session_commit_locked(struct mig_session *session);
 size_t mig_session_pending_locked(struct mig_session *session);
 void mig_session_ack_locked(struct mig_session *session);
 int mig_session_take_locked(struct mig_session *session, const u8 *data,
@@ -268,6 +272,85 @@ ssize_t mig_bar_rw(struct vfio_pci_mig *mig, char __user *buf, size_t count,
 int mig_bar_mmap(struct vfio_pci_mig *mig, struct vm_area_struct *vma);
 int mig_bar_region_info(struct vfio_device *vdev, struct vfio_region_info *info,
 			struct vfio_info_cap *caps);
+
+/**
+ * enum mig_point - where faults can be injected, see mig_fault()
+ * @MIG_POINT_ANY: every one of them
+ * @MIG_POINT_STEP: + enum mig_step: a step of a transition
+ * @MIG_POINT_UNDO: + enum mig_step: a step is taken back
+ * @MIG_POINT_BACKEND_OPEN: the backend's callbacks: this one
+ * @MIG_POINT_BACKEND_RESET: ditto
+ * @MIG_POINT_BACKEND_QUIESCE: ditto
+ * @MIG_POINT_BACKEND_RELEASE: ditto
+ * @MIG_POINT_BACKEND_SAVE: ditto
+ * @MIG_POINT_BACKEND_LOAD: ditto
+ * @MIG_POINT_TRANSACTIONS: waiting for pending transactions
+ * @MIG_POINT_FUNCTION_RESET: function reset on the way into RESUMING
+ * @MIG_POINT_POWER: waking the device up for loading
+ * @MIG_POINT_SESSION: memory for a stream
+ * @MIG_POINT_DATA_FD: its file
+ * @MIG_POINT_WINDOW: a page of v1's data window
+ * @MIG_POINT_SEQUENCE_BEGIN: writing HEADER and IDENTITY
+ * @MIG_POINT_SEQUENCE_END: writing END
+ * @MIG_POINT_COUNT: number of points; those that the backend has follow
+ */
+enum mig_point {
+	MIG_POINT_ANY,
+	MIG_POINT_STEP,
+	MIG_POINT_UNDO = MIG_POINT_STEP + MIG_STEP_COUNT,
+	MIG_POINT_BACKEND_OPEN = MIG_POINT_UNDO + MIG_STEP_COUNT,
+	MIG_POINT_BACKEND_RESET,
+	MIG_POINT_BACKEND_QUIESCE,
+	MIG_POINT_BACKEND_RELEASE,
+	MIG_POINT_BACKEND_SAVE,
+	MIG_POINT_BACKEND_LOAD,
+	MIG_POINT_TRANSACTIONS,
+	MIG_POINT_FUNCTION_RESET,
+	MIG_POINT_POWER,
+	MIG_POINT_SESSION,
+	MIG_POINT_DATA_FD,
+	MIG_POINT_WINDOW,
+	MIG_POINT_SEQUENCE_BEGIN,
+	MIG_POINT_SEQUENCE_END,
+	MIG_POINT_COUNT,
+};
+
+/* fault.c */
+#ifdef CONFIG_VFIO_PCI_MIGRATION_FAULTS
+int mig_fault(struct vfio_pci_mig *mig, unsigned int point);
+int mig_fault_record(struct vfio_pci_mig *mig, u16 type, bool get);
+void mig_fault_answer(struct vfio_pci_mig *mig);
+int mig_fault_init(struct vfio_pci_mig *mig);
+void mig_fault_hide(struct vfio_pci_mig *mig);
+void mig_fault_free(struct vfio_pci_mig *mig);
+#else
+static inline int mig_fault(struct vfio_pci_mig *mig, unsigned int point)
+{
+	return 0;
+}
+
+static inline int mig_fault_record(struct vfio_pci_mig *mig, u16 type, bool get)
+{
+	return 0;
+}
+
+static inline void mig_fault_answer(struct vfio_pci_mig *mig)
+{
+}
+
+static inline int mig_fault_init(struct vfio_pci_mig *mig)
+{
+	return 0;
+}
+
+static inline void mig_fault_hide(struct vfio_pci_mig *mig)
+{
+}
+
+static inline void mig_fault_free(struct vfio_pci_mig *mig)
+{
+}
+#endif
 
 /* v1.c */
 int mig_v1_open(struct vfio_pci_mig *mig);

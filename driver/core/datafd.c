@@ -203,8 +203,11 @@ static const struct file_operations mig_resume_fops = {
  */
 struct file *mig_datafd_file(struct mig_session *session)
 {
+	int ret = mig_fault(session->mig, MIG_POINT_DATA_FD);
 	struct file *filp;
 
+	if (ret)
+		return ERR_PTR(ret);
 	if (session->incoming)
 		filp = anon_inode_getfile("vfio-mig-resume", &mig_resume_fops,
 					  session, O_WRONLY);

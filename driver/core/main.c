@@ -101,7 +101,10 @@ static int mig_open_device(struct vfio_device *vdev)
 	mig_io_lock(mig);
 	mig->shielded = false;
 	mig->bus_blocked = false;
-	ret = mig->backend->open(mig);
+	mig_fault_answer(mig);
+	ret = mig_fault(mig, MIG_POINT_BACKEND_OPEN);
+	if (!ret)
+		ret = mig->backend->open(mig);
 	mig->opened = !ret;
 	if (!ret)
 		mig_shield_fill(mig);
@@ -228,6 +231,7 @@ static void mig_release_device(struct vfio_device *vdev)
 {
 	struct vfio_pci_mig *mig = mig_from_vdev(vdev);
 
+	mig_fault_free(mig);
 	mig_window_free(mig);
 	mig_bar_free(mig);
 	mig_guard_remove(mig->guard);
@@ -310,10 +314,13 @@ int vfio_pci_mig_probe(struct pci_dev *pdev,
 	ret = mig_window_init(mig);
 	if (ret)
 		goto put;
+	ret = mig_fault_init(mig);
+	if (ret)
+		goto put;
 	dev_set_drvdata(&pdev->dev, &mig->core);
 	ret = vfio_pci_core_register_device(&mig->core);
 	if (ret)
-		goto put;
+		goto hide;
 
 	pci_info(pdev, "%s: migration v1 (NDMA) and v2 (STOP_COPY, P2P%s), state up to %zu bytes, rings %s\n",
 		 backend->name, VFIO_MIGRATION_PRE_COPY ? ", PRE_COPY" : "",
@@ -321,6 +328,8 @@ int vfio_pci_mig_probe(struct pci_dev *pdev,
 		 mig_bar_mmap_possible(mig) ? "mmapped" : "trapped");
 	return 0;
 
+hide:
+	mig_fault_hide(mig);
 put:
 	vfio_put_device(vdev);
 	return ret;
@@ -338,6 +347,7 @@ void vfio_pci_mig_remove(struct pci_dev *pdev)
 	struct vfio_pci_core_device *core = dev_get_drvdata(&pdev->dev);
 
 	vfio_pci_core_unregister_device(core);
+	mig_fault_hide(container_of(core, struct vfio_pci_mig, core));
 	vfio_put_device(&core->vdev);
 }
 EXPORT_SYMBOL_GPL(vfio_pci_mig_remove);
@@ -376,6 +386,12 @@ EXPORT_SYMBOL_GPL(vfio_pci_mig_err_handlers);
 int vfio_pci_mig_put_record(struct mig_encoder *enc, u16 type, u16 flags,
 			    const void *payload, u32 length)
 {
+	struct mig_session *session =
+		container_of(enc, struct mig_session, encoder);
+	int ret = mig_fault_record(session->mig, type, false);
+
+	if (ret)
+		return ret;
 	return mig_encode_record(enc, type, flags, payload, length);
 }
 EXPORT_SYMBOL_GPL(vfio_pci_mig_put_record);
@@ -386,11 +402,17 @@ EXPORT_SYMBOL_GPL(vfio_pci_mig_put_record);
  * @type: one of the backend's record types
  * @length: receives the bytes of the payload; may be NULL
  *
- * Return: the payload, aligned to 8; NULL if there is no such record.
+ * Return: the payload, aligned to 8; NULL if there is no such record. To be
+ * checked for mandatory ones, too.
  */
 const void *vfio_pci_mig_get_record(const struct mig_parser *state, u16 type,
 				    u32 *length)
 {
+	struct mig_session *session =
+		container_of(state, struct mig_session, parser);
+
+	if (mig_fault_record(session->mig, type, true))
+		return NULL;
 	return mig_parser_record(state, type, length);
 }
 EXPORT_SYMBOL_GPL(vfio_pci_mig_get_record);

@@ -147,7 +147,8 @@ void mig_bus_unblock(struct vfio_pci_mig *mig)
  */
 int mig_wait_transactions(struct vfio_pci_mig *mig)
 {
-	if (pci_wait_for_pending_transaction(mig->core.pdev))
+	if (!mig_fault(mig, MIG_POINT_TRANSACTIONS) &&
+	    pci_wait_for_pending_transaction(mig->core.pdev))
 		return 0;
 	vfio_pci_mig_broken(mig, "transactions still pending");
 	return -ETIMEDOUT;
@@ -223,11 +224,15 @@ int mig_reset_function(struct vfio_pci_mig *mig)
 	mig_compat_zap_bars(&mig->core);
 	/* Our own reset_done is not to take this for the user's reset. */
 	WRITE_ONCE(mig->resetting, current);
-	ret = pci_try_reset_function(pdev);
+	ret = mig_fault(mig, MIG_POINT_FUNCTION_RESET);
+	if (!ret)
+		ret = pci_try_reset_function(pdev);
 	WRITE_ONCE(mig->resetting, NULL);
 	if (!ret) {
 		mig_io_lock(mig);
-		ret = mig->backend->reset(mig) ? -EIO : 0;
+		if (mig_fault(mig, MIG_POINT_BACKEND_RESET) ||
+		    mig->backend->reset(mig))
+			ret = -EIO;
 		mig_shield_fill(mig);
 		mig_io_unlock(mig);
 	}

@@ -24,8 +24,11 @@
  */
 struct mig_session *mig_session_alloc(struct vfio_pci_mig *mig, bool incoming)
 {
-	struct mig_session *session = kzalloc(sizeof(*session), GFP_KERNEL_ACCOUNT);
+	struct mig_session *session;
 
+	if (mig_fault(mig, MIG_POINT_SESSION))
+		return NULL;
+	session = kzalloc(sizeof(*session), GFP_KERNEL_ACCOUNT);
 	if (!session)
 		return NULL;
 
@@ -113,33 +116,35 @@ static size_t mig_session_border(const struct mig_session *session)
 /**
  * mig_session_begin_locked - begin a sequence in an outgoing stream
  * @session: the session; the state lock is held
- * @enc: gets the encoder, with HEADER and IDENTITY written
  *
- * The sequence is made behind what can be read, which stays as it is until
- * mig_session_commit_locked().
+ * Its encoder has HEADER and IDENTITY written. The sequence is made behind
+ * what can be read, which stays as it is until mig_session_commit_locked().
  *
  * Return: 0 or -ENOSPC.
  */
-int mig_session_begin_locked(struct mig_session *session,
-			     struct mig_encoder *enc)
+int mig_session_begin_locked(struct mig_session *session)
 {
+	int ret;
+
 	lockdep_assert_held(&session->guard->mutex);
-	mig_encoder_init(enc, session->buf + session->used,
+	ret = mig_fault(session->mig, MIG_POINT_SEQUENCE_BEGIN);
+	if (ret)
+		return ret;
+	mig_encoder_init(&session->encoder, session->buf + session->used,
 			 session->size - session->used, session->sequence + 1);
-	return mig_encode_begin(enc, &session->mig->self);
+	return mig_encode_begin(&session->encoder, &session->mig->self);
 }
 
 /**
  * mig_session_commit_locked - what has been encoded may be read
  * @session: the session; the state lock is held
- * @enc: from mig_session_begin_locked()
  *
  * Older data that have not been read yet are dropped, up to the border of a
  * record.
  */
-void mig_session_commit_locked(struct mig_session *session,
-			       const struct mig_encoder *enc)
+void mig_session_commit_locked(struct mig_session *session)
 {
+	const struct mig_encoder *enc = &session->encoder;
 	size_t rest;
 
 	lockdep_assert_held(&session->guard->mutex);
@@ -166,12 +171,10 @@ void mig_session_commit_locked(struct mig_session *session,
  */
 size_t mig_session_pending_locked(struct mig_session *session)
 {
-	struct mig_encoder enc;
-
 	lockdep_assert_held(&session->guard->mutex);
 	if (!session->sequence && (session->mig->state & MIG_R) &&
-	    !mig_session_begin_locked(session, &enc))
-		mig_session_commit_locked(session, &enc);
+	    !mig_session_begin_locked(session))
+		mig_session_commit_locked(session);
 	return session->used - session->pos;
 }
 

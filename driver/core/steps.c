@@ -24,7 +24,9 @@ static int mig_step_quiesce(struct vfio_pci_mig *mig)
 
 	mig_device_lock(mig);
 	mig_shield_on(mig);
-	ret = mig->backend->quiesce(mig);
+	ret = mig_fault(mig, MIG_POINT_BACKEND_QUIESCE);
+	if (!ret)
+		ret = mig->backend->quiesce(mig);
 	if (ret) {
 		mig_shield_off(mig);
 	} else {
@@ -48,7 +50,9 @@ static int mig_step_release(struct vfio_pci_mig *mig)
 	mig_shield_on(mig);
 	mig_shield_sync(mig);
 	mig_bus_unblock(mig);
-	ret = mig->backend->release(mig);
+	ret = mig_fault(mig, MIG_POINT_BACKEND_RELEASE);
+	if (!ret)
+		ret = mig->backend->release(mig);
 	if (ret) {
 		/* Part of it may have worked for a moment: quiet again. */
 		mig_wait_transactions(mig);
@@ -66,24 +70,28 @@ static int mig_step_release(struct vfio_pci_mig *mig)
 
 static int mig_step_capture(struct vfio_pci_mig *mig)
 {
-	struct mig_encoder enc;
+	struct mig_session *session = mig->session;
 	int ret;
 
-	ret = mig_session_begin_locked(mig->session, &enc);
+	ret = mig_session_begin_locked(session);
 	if (ret)
 		return ret;
 
 	mig_device_lock(mig);
 	mig_shield_sync(mig);
-	ret = mig->backend->save(mig, &enc);
+	ret = mig_fault(mig, MIG_POINT_BACKEND_SAVE);
+	if (!ret)
+		ret = mig->backend->save(mig, &session->encoder);
 	mig_device_unlock(mig);
 	if (ret)
 		return ret;
 
-	ret = mig_encode_end(&enc);
+	ret = mig_fault(mig, MIG_POINT_SEQUENCE_END);
+	if (!ret)
+		ret = mig_encode_end(&session->encoder);
 	if (ret)
 		return ret;
-	mig_session_commit_locked(mig->session, &enc);
+	mig_session_commit_locked(session);
 	return 0;
 }
 
@@ -139,7 +147,10 @@ static int mig_step_resume_end(struct vfio_pci_mig *mig)
 static int mig_step(void *context, enum mig_step step)
 {
 	struct vfio_pci_mig *mig = context;
+	int ret = mig_fault(mig, MIG_POINT_STEP + step);
 
+	if (ret)
+		return ret;
 	switch (step) {
 	case MIG_STEP_QUIESCE:
 		return mig_step_quiesce(mig);
@@ -167,7 +178,10 @@ static int mig_step(void *context, enum mig_step step)
 static int mig_undo(void *context, enum mig_step step)
 {
 	struct vfio_pci_mig *mig = context;
+	int ret = mig_fault(mig, MIG_POINT_UNDO + step);
 
+	if (ret)
+		return ret;
 	switch (step) {
 	case MIG_STEP_QUIESCE:
 		return mig_step_release(mig);
@@ -331,11 +345,15 @@ int mig_load_locked(struct vfio_pci_mig *mig, struct mig_session *session)
 
 	lockdep_assert_held(&mig->guard->mutex);
 	/* The data fd keeps nothing awake, unlike the device's own fd. */
-	ret = pm_runtime_resume_and_get(&mig->core.pdev->dev);
+	ret = mig_fault(mig, MIG_POINT_POWER);
+	if (!ret)
+		ret = pm_runtime_resume_and_get(&mig->core.pdev->dev);
 	if (ret < 0)
 		return mig_parser_fail(&session->parser, ret, "no power");
 	mig_device_lock(mig);
-	ret = mig->backend->load(mig, &session->parser);
+	ret = mig_fault(mig, MIG_POINT_BACKEND_LOAD);
+	if (!ret)
+		ret = mig->backend->load(mig, &session->parser);
 	mig_shield_fill(mig);
 	mig_device_unlock(mig);
 	pm_runtime_put(&mig->core.pdev->dev);
@@ -348,6 +366,7 @@ int mig_load_locked(struct vfio_pci_mig *mig, struct mig_session *session)
 /* No session, no window, no owner is left of what was before. */
 static void mig_forget(struct vfio_pci_mig *mig)
 {
+	mig_fault_answer(mig);
 	mig_drop_session(&mig->session);
 	mig_drop_session(&mig->retired);
 	mig_drop_session(&mig->next_session);
@@ -376,7 +395,8 @@ void mig_clean_state_locked(struct vfio_pci_mig *mig, bool in_reset)
 	if (!in_reset)
 		down_read(&mig->core.memory_lock);
 	mig_io_lock(mig);
-	if (mig->backend->reset(mig)) {
+	if (mig_fault(mig, MIG_POINT_BACKEND_RESET) ||
+	    mig->backend->reset(mig)) {
 		dev_err_ratelimited(&mig->core.pdev->dev,
 				    "not silent after a reset, ERROR\n");
 		mig->state = MIG_ERROR;

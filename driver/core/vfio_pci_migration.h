@@ -55,6 +55,8 @@ struct vfio_pci_mig_range {
  * @ranges: BAR ranges to watch, in rising order
  * @nr_ranges: number of @ranges
  * @priv_size: bytes of private data, see vfio_pci_mig_priv()
+ * @fault_points: names for vfio_pci_mig_fault()
+ * @nr_fault_points: number of @fault_points
  * @open: the device has just been reset and enabled for a new user: set up
  *	private data. 0 or -errno.
  * @close: the user is gone; the device will be reset. Optional.
@@ -94,6 +96,8 @@ struct vfio_pci_mig_backend {
 	const struct vfio_pci_mig_range *ranges;
 	unsigned int nr_ranges;
 	size_t priv_size;
+	const char * const *fault_points;
+	unsigned int nr_fault_points;
 
 	int (*open)(struct vfio_pci_mig *mig);
 	void (*close)(struct vfio_pci_mig *mig);
@@ -121,5 +125,21 @@ int vfio_pci_mig_put_record(struct mig_encoder *enc, u16 type, u16 flags,
 const void *vfio_pci_mig_get_record(const struct mig_parser *state, u16 type,
 				    u32 *length);
 void vfio_pci_mig_broken(struct vfio_pci_mig *mig, const char *reason);
+
+#ifdef CONFIG_VFIO_PCI_MIGRATION_FAULTS
+int vfio_pci_mig_fault(struct vfio_pci_mig *mig, unsigned int point);
+bool vfio_pci_mig_silent(struct vfio_pci_mig *mig);
+#else
+static inline int vfio_pci_mig_fault(struct vfio_pci_mig *mig,
+				     unsigned int point)
+{
+	return 0;
+}
+
+static inline bool vfio_pci_mig_silent(struct vfio_pci_mig *mig)
+{
+	return false;
+}
+#endif
 
 #endif /* _VFIO_PCI_MIGRATION_H */

@@ -82,11 +82,13 @@ void mig_window_renew(struct vfio_pci_mig *mig)
 	mutex_unlock(&window->lock);
 }
 
-static struct page *mig_window_page(struct mig_window *window,
+static struct page *mig_window_page(struct vfio_pci_mig *mig,
 				    unsigned int index)
 {
+	struct mig_window *window = &mig->window;
+
 	lockdep_assert_held(&window->lock);
-	if (!window->page[index])
+	if (!window->page[index] && !mig_fault(mig, MIG_POINT_WINDOW))
 		window->page[index] = alloc_page(GFP_KERNEL_ACCOUNT |
 						 __GFP_ZERO);
 	return window->page[index];
@@ -114,7 +116,7 @@ int mig_window_copy(struct vfio_pci_mig *mig, size_t offset, void *data,
 	mutex_lock(&window->lock);
 	for (; len; len -= bytes, data += bytes, offset += bytes) {
 		bytes = min_t(size_t, len, PAGE_SIZE - offset_in_page(offset));
-		page = mig_window_page(window, offset / PAGE_SIZE);
+		page = mig_window_page(mig, offset / PAGE_SIZE);
 		if (!page) {
 			ret = -ENOMEM;
 			break;
@@ -145,7 +147,7 @@ static vm_fault_t mig_window_fault(struct vm_fault *vmf)
 	 * between here and its mapping.
 	 */
 	mutex_lock(&mig->window.lock);
-	page = mig_window_page(&mig->window, index);
+	page = mig_window_page(mig, index);
 	if (page)
 		ret = vmf_insert_page(vmf->vma, vmf->address, page);
 	mutex_unlock(&mig->window.lock);

@@ -26,8 +26,12 @@
 static int igbvf_wait_enable(struct igbvf *vf, unsigned int ring, bool on)
 {
 	u32 offset = igbvf_ring_offset(ring, IGBVF_RING_DCTL);
+	int ret = vfio_pci_mig_fault(vf->mig, on ? IGBVF_FAULT_QUEUE_START :
+						   IGBVF_FAULT_QUEUE_STOP);
 	u32 dctl;
 
+	if (ret)
+		return ret;
 	return read_poll_timeout(igbvf_rd, dctl,
 				 !!(dctl & IGBVF_DCTL_ENABLE) == on,
 				 IGBVF_POLL_US,

@@ -160,6 +160,22 @@ struct igbvf {
 	u32 stats_offset[IGBVF_STATS];
 };
 
+/**
+ * enum igbvf_fault - points of our own for vfio_pci_mig_fault()
+ * @IGBVF_FAULT_QUEUE_START: waiting until a queue is on
+ * @IGBVF_FAULT_QUEUE_STOP: waiting until a queue is off
+ * @IGBVF_FAULT_ANSWER: waiting for the PF's answer to a message of ours
+ * @IGBVF_FAULT_REFUSAL: the PF's answer is taken for a refusal
+ * @IGBVF_FAULTS: number of points
+ */
+enum igbvf_fault {
+	IGBVF_FAULT_QUEUE_START,
+	IGBVF_FAULT_QUEUE_STOP,
+	IGBVF_FAULT_ANSWER,
+	IGBVF_FAULT_REFUSAL,
+	IGBVF_FAULTS,
+};
+
 /* A module parameter as a bound that is one: never 0, which would be forever. */
 static inline u64 igbvf_timeout_us(unsigned int ms)
 {
@@ -173,11 +189,15 @@ static inline struct igbvf *igbvf_from_mig(struct vfio_pci_mig *mig)
 
 static inline u32 igbvf_rd(struct igbvf *vf, u32 offset)
 {
+	if (vfio_pci_mig_silent(vf->mig))
+		return U32_MAX;
 	return ioread32(vf->io + offset);
 }
 
 static inline void igbvf_wr(struct igbvf *vf, u32 offset, u32 value)
 {
+	if (vfio_pci_mig_silent(vf->mig))
+		return;
 	iowrite32(value, vf->io + offset);
 }
 

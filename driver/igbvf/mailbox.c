@@ -277,7 +277,10 @@ int igbvf_mbx_call(struct igbvf *vf, const u32 *request, unsigned int words,
 	stash = 0;
 	igbvf_mbx_mem_to_hw(vf, request, words);
 	igbvf_wr(vf, IGBVF_V2PMAILBOX, IGBVF_V2P_REQ);
-	ret = igbvf_mbx_wait(vf, &stash, IGBVF_V2P_PFACK | IGBVF_V2P_PFSTS);
+	ret = vfio_pci_mig_fault(vf->mig, IGBVF_FAULT_ANSWER);
+	if (!ret)
+		ret = igbvf_mbx_wait(vf, &stash,
+				     IGBVF_V2P_PFACK | IGBVF_V2P_PFSTS);
 	if (ret)
 		return ret;
 
@@ -288,5 +291,7 @@ int igbvf_mbx_call(struct igbvf *vf, const u32 *request, unsigned int words,
 	if (IGBVF_MSG_TYPE(reply[0]) != IGBVF_MSG_TYPE(request[0]) ||
 	    !(reply[0] & (IGBVF_MSG_ACK | IGBVF_MSG_NACK)))
 		return -EPROTO;
+	if (vfio_pci_mig_fault(vf->mig, IGBVF_FAULT_REFUSAL))
+		reply[0] = (reply[0] & ~IGBVF_MSG_ACK) | IGBVF_MSG_NACK;
 	return 0;
 }

@@ -46,6 +46,13 @@ static const struct vfio_pci_mig_range igbvf_ranges[] = {
 	},
 };
 
+static const char * const igbvf_fault_points[IGBVF_FAULTS] = {
+	[IGBVF_FAULT_QUEUE_START]	= "queue-start",
+	[IGBVF_FAULT_QUEUE_STOP]	= "queue-stop",
+	[IGBVF_FAULT_ANSWER]		= "pf-answer",
+	[IGBVF_FAULT_REFUSAL]		= "pf-refusal",
+};
+
 static const struct vfio_pci_mig_backend igbvf_backend = {
 	.name = "igbvf",
 	.state_version = IGBVF_STATE_VERSION,
@@ -54,6 +61,8 @@ static const struct vfio_pci_mig_backend igbvf_backend = {
 	.ranges = igbvf_ranges,
 	.nr_ranges = ARRAY_SIZE(igbvf_ranges),
 	.priv_size = sizeof(struct igbvf),
+	.fault_points = igbvf_fault_points,
+	.nr_fault_points = IGBVF_FAULTS,
 	.open = igbvf_open,
 	.reset = igbvf_reset,
 	.quiesce = igbvf_quiesce,

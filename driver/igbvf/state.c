@@ -232,6 +232,8 @@ static int igbvf_parse_rings(const struct mig_parser *state,
 	unsigned int ring, reg;
 	u32 value, *r;
 
+	if (!in)
+		return -EINVAL;
 	for (ring = 0; ring < IGBVF_RINGS; ring++) {
 		r = regs->ring[ring];
 		for (reg = 0; reg < IGBVF_RING_REGS; reg++) {
@@ -257,6 +259,8 @@ static int igbvf_parse_interrupts(const struct mig_parser *state,
 		vfio_pci_mig_get_record(state, IGBVF_RECORD_INTERRUPTS, NULL);
 	unsigned int reg;
 
+	if (!in)
+		return -EINVAL;
 	for (reg = 0; reg < IGBVF_IRQ_REGS; reg++) {
 		regs->irq[reg] = le32_to_cpu(in->reg[reg]);
 		if (regs->irq[reg] & ~igbvf_irq_mask[reg])
@@ -273,9 +277,12 @@ static int igbvf_parse_mailbox(const struct mig_parser *state,
 {
 	const struct igbvf_mailbox_record *in =
 		vfio_pci_mig_get_record(state, IGBVF_RECORD_MAILBOX, NULL);
-	u32 flags = le32_to_cpu(in->flags);
 	unsigned int i;
+	u32 flags;
 
+	if (!in)
+		return -EINVAL;
+	flags = le32_to_cpu(in->flags);
 	for (i = 0; i < IGBVF_VMBMEM_WORDS; i++)
 		mbx->mem[i] = le32_to_cpu(in->mem[i]);
 	mbx->r2c = le32_to_cpu(in->r2c);
@@ -299,9 +306,12 @@ static int igbvf_parse_pf(const struct mig_parser *state,
 {
 	const struct igbvf_pf_record *in =
 		vfio_pci_mig_get_record(state, IGBVF_RECORD_PF, NULL);
-	u32 flags = le32_to_cpu(in->flags);
 	unsigned int i;
+	u32 flags;
 
+	if (!in)
+		return -EINVAL;
+	flags = le32_to_cpu(in->flags);
 	pf->cts = flags & IGBVF_PF_CTS;
 	pf->mac_valid = flags & IGBVF_PF_MAC;
 	pf->mc_set = flags & IGBVF_PF_MULTICAST;

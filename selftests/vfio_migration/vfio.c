@@ -95,17 +95,39 @@ static int group_open(const char *bdf)
 	return fd;
 }
 
-static u64 region(struct vf *vf, u32 index, u64 *size)
+void vf_region_info(struct vf *vf, u32 index, struct vf_region *region)
 {
-	struct vfio_region_info info = {
-		.argsz = sizeof(info),
-		.index = index,
-	};
+	memset(region, 0, sizeof(*region));
+	region->info.argsz = sizeof(*region);
+	region->info.index = index;
+	ASSERT_EQ(0, ioctl(vf->fd, VFIO_DEVICE_GET_REGION_INFO, &region->info));
+	ASSERT_LE(region->info.argsz, sizeof(*region));
+}
 
-	ASSERT_EQ(0, ioctl(vf->fd, VFIO_DEVICE_GET_REGION_INFO, &info));
+const void *vf_region_cap(const struct vf_region *region, u16 id)
+{
+	const struct vfio_info_cap_header *cap;
+	u32 at;
+
+	if (!(region->info.flags & VFIO_REGION_INFO_FLAG_CAPS))
+		return NULL;
+	for (at = region->info.cap_offset; at; at = cap->next) {
+		ASSERT_LE(at + sizeof(*cap), sizeof(*region));
+		cap = (const void *)(region->bytes + at);
+		if (cap->id == id)
+			return cap;
+	}
+	return NULL;
+}
+
+static u64 region_offset(struct vf *vf, u32 index, u64 *size)
+{
+	struct vf_region region;
+
+	vf_region_info(vf, index, &region);
 	if (size)
-		*size = info.size;
-	return info.offset;
+		*size = region.info.size;
+	return region.info.offset;
 }
 
 static void device_open(struct vf *vf)
@@ -116,8 +138,8 @@ static void device_open(struct vf *vf)
 	if (vf->fd < 0)
 		th_log("no device fd of %s: %s", vf->bdf, strerror(errno));
 	ASSERT_LE(0, vf->fd);
-	vf->bar = region(vf, VFIO_PCI_BAR0_REGION_INDEX, &vf->bar_size);
-	vf->config = region(vf, VFIO_PCI_CONFIG_REGION_INDEX, NULL);
+	vf->bar = region_offset(vf, VFIO_PCI_BAR0_REGION_INDEX, &vf->bar_size);
+	vf->config = region_offset(vf, VFIO_PCI_CONFIG_REGION_INDEX, NULL);
 
 	command = vf_config_read(vf, PCI_COMMAND);
 	vf_config_write(vf, PCI_COMMAND,
@@ -315,24 +337,13 @@ void vf_write(struct vf *vf, u32 offset, u32 value)
 /* Where BAR0 can be mapped, by its sparse mmap capability. */
 static void find_rings(struct vf *vf)
 {
-	u64 buf[64] = {};
-	struct vfio_region_info *info = (void *)buf;
-	struct vfio_region_info_cap_sparse_mmap *sparse = NULL;
-	struct vfio_info_cap_header *cap;
-	u32 at;
+	const struct vfio_region_info_cap_sparse_mmap *sparse;
+	struct vf_region region;
 
-	info->argsz = sizeof(buf);
-	info->index = VFIO_PCI_BAR0_REGION_INDEX;
-	ASSERT_EQ(0, ioctl(vf->fd, VFIO_DEVICE_GET_REGION_INFO, info));
-	if (!(info->flags & VFIO_REGION_INFO_FLAG_MMAP))
+	vf_region_info(vf, VFIO_PCI_BAR0_REGION_INDEX, &region);
+	if (!(region.info.flags & VFIO_REGION_INFO_FLAG_MMAP))
 		th_skip("the rings cannot be mapped on this host");
-	ASSERT_TRUE(info->flags & VFIO_REGION_INFO_FLAG_CAPS);
-	ASSERT_LE(info->argsz, sizeof(buf));
-	for (at = info->cap_offset; at; at = cap->next) {
-		cap = (void *)((u8 *)info + at);
-		if (cap->id == VFIO_REGION_INFO_CAP_SPARSE_MMAP)
-			sparse = (void *)cap;
-	}
+	sparse = vf_region_cap(&region, VFIO_REGION_INFO_CAP_SPARSE_MMAP);
 	ASSERT_TRUE(sparse);
 	ASSERT_EQ(1u, sparse->nr_areas);
 	vf->rings_at = sparse->areas[0].offset;

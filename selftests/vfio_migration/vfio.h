@@ -64,6 +64,22 @@ void vf_reopen(struct vf *vf);		/* close the device fd and open it again */
 void vf_close_device(struct vf *vf);
 void vf_close(struct vf *vf);		/* the group, too */
 
+/**
+ * struct vf_region - what VFIO says about a region
+ * @info: the fixed part
+ * @bytes: the same, with capabilities behind
+ */
+struct vf_region {
+	union {
+		struct vfio_region_info info;
+		u8 bytes[512] __attribute__((aligned(8)));
+	};
+};
+
+void vf_region_info(struct vf *vf, u32 index, struct vf_region *region);
+/* A capability of the region, or NULL. */
+const void *vf_region_cap(const struct vf_region *region, u16 id);
+
 /* VFIO_DEVICE_FEATURE; @size bytes of @payload. 0 or -errno. */
 int vf_feature(struct vf *vf, u32 flags, void *payload, size_t size);
 int vf_feature_argsz(struct vf *vf, u32 flags, void *payload, size_t size,
