@@ -6,10 +6,17 @@
 
 KDIR ?= /lib/modules/$(shell uname -r)/build
 
-.PHONY: modules modules_install clean demo check prove prove-mutants
+SPHINXBUILD ?= sphinx-build
+DOCS ?= Documentation/_build
+
+.PHONY: modules modules_install clean docs demo check prove prove-mutants
 
 modules modules_install clean:
 	$(MAKE) -C $(KDIR) M=$(CURDIR) $@
+
+# Needs Sphinx, of Debian: python3-sphinx. A warning is an error.
+docs:
+	$(SPHINXBUILD) -W --keep-going -q -b html -d $(DOCS)/.doctrees Documentation $(DOCS)/html
 
 demo check:
 	scripts/lab $@

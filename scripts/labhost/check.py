@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from typing import Callable, NamedTuple
 
-from . import cache, chroot, l1, modules, say, source, static, tap, tree
+from . import cache, chroot, docs, l1, modules, say, source, static, tap, tree
 
 FROZEN = "LAB_CHECK_LOGS"  # set when we are the copy that freeze() made
 BOOTED = list(tree.OF_SERIES)
@@ -101,6 +101,10 @@ def _sparse(log: Path) -> Outcome:
     return _verdict(static.sparse(*tree.for_series(SPARSE_ON), log), log)
 
 
+def _docs(log: Path) -> Outcome:
+    return _verdict(docs.sphinx(log), log)
+
+
 def _checkpatch(log: Path) -> Outcome:
     return _verdict(static.checkpatch(*tree.for_series(CHECKPATCH_OF), log), log)
 
@@ -182,7 +186,7 @@ def _computing() -> list[Step]:
     return [Step("unit tests", _native("selftests/unit", "check", UNIT_LIMIT)),
             Step("proof", _native("selftests/prove", "prove", PROOF_LIMIT)),
             *steps, Step("build without faults", _build_without_faults),
-            Step("sparse", _sparse), Step("checkpatch", _checkpatch)]
+            Step("sparse", _sparse), Step("checkpatch", _checkpatch), Step("docs", _docs)]
 
 
 def _machines(accel: str | None) -> list[Step]:
