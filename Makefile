@@ -2,6 +2,7 @@
 #
 # Builds the modules out of tree:	make [KDIR=/lib/modules/VERSION/build]
 # With fault injection (Documentation/faults.rst):	make MIG_FAULTS=y
+# With the example (Documentation/backend.rst):	make MIG_EXAMPLE=y
 # The kernel's own build reads Kbuild instead of this file.
 
 KDIR ?= /lib/modules/$(shell uname -r)/build

@@ -14,6 +14,7 @@ KERNEL = "/artifacts/l2/vmlinuz"
 INITRAMFS = "/artifacts/l2/initramfs.cpio.gz"
 
 PFS = ("0000:01:00.0", "0000:02:00.0")
+EXAMPLES = ("0000:03:00.0", "0000:04:00.0")
 VF_MAC = "52:54:00:82:57:60"        # set by the administrator on both PFs
 PEER_NETNS = "peer"
 PEER_ADDRESS = "10.82.57.1"

@@ -16,6 +16,7 @@ from . import cache, chroot, docs, l1, modules, say, source, static, tap, tree
 FROZEN = "LAB_CHECK_LOGS"  # set when we are the copy that freeze() made
 BOOTED = list(tree.OF_SERIES)
 SPARSE_ON = "6.12"
+EXAMPLE_ON = "6.12"
 CHECKPATCH_OF = "7.2"
 REFUSALS_OF = (("6.12", "v2"), ("6.12", "v1"), ("7.2", "v2"))
 DEMO_LIMIT = 1500
@@ -147,9 +148,10 @@ def _refusals(series: str, door: str, accel: str | None) -> Callable:
     return run
 
 
-def _uapi_test(program: str, series: str, accel: str | None) -> Callable:
+def _uapi_test(program: str, series: str, accel: str | None, options: str = "",
+               devices: str = "0000:01:10.0 0000:02:10.0") -> Callable:
     def run(_log: Path) -> Outcome:
-        line = f"python3 /project/scripts/l1/setup.py && exec /artifacts/bin/{program} 0000:01:10.0 0000:02:10.0"
+        line = f"python3 /project/scripts/l1/setup.py {options} && exec /artifacts/bin/{program} {devices}"
         result = l1.run(l1.Request(series, ["sh", "-c", line], UAPI_LIMIT, accel=accel))
         return _from_tap(result.output(), result.status, result.problems, result.job)
     return run
@@ -192,6 +194,8 @@ def _computing() -> list[Step]:
 def _machines(accel: str | None) -> list[Step]:
     return [*(Step(f"{door} test {series}", _uapi_test(f"{door}_test", series, accel))
               for series in BOOTED for door in ("v1", "v2")),
+            Step(f"example {EXAMPLE_ON}", _uapi_test("edu_test", EXAMPLE_ON, accel, "--example",
+                                                     "0000:03:00.0 0000:04:00.0")),
             *(Step(f"refusals {door} {series}", _refusals(series, door, accel))
               for series, door in REFUSALS_OF),
             *(Step(f"demo {door} {series}", _demo(series, door, accel))

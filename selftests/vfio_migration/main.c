@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * What v1_test and v2_test have in common: they test a door of the migration
- * uAPI each, on two 82576 virtual functions, each alone in its IOMMU group,
- * bound to igbvf-vfio-pci, on NICs whose links see each other, each with an
- * address set by the administrator:
+ * What the programs have in common. v1_test and v2_test test a door of the
+ * migration uAPI each, on two 82576 virtual functions, each alone in its IOMMU
+ * group, bound to igbvf-vfio-pci, on NICs whose links see each other, each with
+ * an address set by the administrator:
  *
  *	v1_test BDF BDF [NAME...]
  *	v2_test BDF BDF [NAME...]
+ *
+ * edu_test tests the example of Documentation/backend.rst in the same way, on
+ * two of QEMU's edu devices.
  *
  * A NAME is the name of a test or a pattern. Output is TAP.
  *
