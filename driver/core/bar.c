@@ -39,6 +39,8 @@ mig_range_find(struct vfio_pci_mig *mig, unsigned int bar, u64 offset)
  * mig_bar_watched - is a region a BAR that the backend watches
  * @mig: the device
  * @index: region index
+ *
+ * Return: true if some of its ranges are.
  */
 bool mig_bar_watched(struct vfio_pci_mig *mig, unsigned int index)
 {
@@ -52,6 +54,8 @@ bool mig_bar_watched(struct vfio_pci_mig *mig, unsigned int index)
  * Not where pages are larger than the ranges, nor where the kernel gives the
  * device fd no address space of its own to withdraw mappings from. There, all
  * of a watched BAR is trapped.
+ *
+ * Return: true if so.
  */
 bool mig_bar_mmap_possible(struct vfio_pci_mig *mig)
 {

@@ -17,7 +17,7 @@ FROZEN = "LAB_CHECK_LOGS"  # set when we are the copy that freeze() made
 BOOTED = list(tree.OF_SERIES)
 SPARSE_ON = "6.12"
 EXAMPLE_ON = "6.12"
-CHECKPATCH_OF = "7.2"
+SCRIPTS_OF = "7.2"     # checkpatch, kernel-doc
 REFUSALS_OF = (("6.12", "v2"), ("6.12", "v1"), ("7.2", "v2"))
 DEMO_LIMIT = 1500
 REFUSALS_LIMIT = 1500
@@ -107,7 +107,11 @@ def _docs(log: Path) -> Outcome:
 
 
 def _checkpatch(log: Path) -> Outcome:
-    return _verdict(static.checkpatch(*tree.for_series(CHECKPATCH_OF), log), log)
+    return _verdict(static.checkpatch(*tree.for_series(SCRIPTS_OF), log), log)
+
+
+def _kernel_doc(log: Path) -> Outcome:
+    return _verdict(static.kernel_doc(*tree.for_series(SCRIPTS_OF), log), log)
 
 
 def _door(door: str) -> list[str]:
@@ -188,7 +192,8 @@ def _computing() -> list[Step]:
     return [Step("unit tests", _native("selftests/unit", "check", UNIT_LIMIT)),
             Step("proof", _native("selftests/prove", "prove", PROOF_LIMIT)),
             *steps, Step("build without faults", _build_without_faults),
-            Step("sparse", _sparse), Step("checkpatch", _checkpatch), Step("docs", _docs)]
+            Step("sparse", _sparse), Step("checkpatch", _checkpatch),
+            Step("kernel-doc", _kernel_doc), Step("docs", _docs)]
 
 
 def _machines(accel: str | None) -> list[Step]:
