@@ -15,6 +15,7 @@
  * maps BARs for peers while RESUMING is told so, and goes on without.
  */
 #include <linux/mm.h>
+#include <linux/moduleparam.h>
 #include <linux/pm_runtime.h>
 #include <linux/slab.h>
 #include <linux/uaccess.h>
@@ -35,6 +36,12 @@ mig_range_find(struct vfio_pci_mig *mig, unsigned int bar, u64 offset)
 	return NULL;
 }
 
+/* To see here what hosts with larger pages have. */
+static bool mig_mmap = true;
+module_param_named(mmap, mig_mmap, bool, 0644);
+MODULE_PARM_DESC(mmap,
+		 "Let users map rings and doorbells of devices bound from now on (default Y)");
+
 /**
  * mig_bar_watched - is a region a BAR that the backend watches
  * @mig: the device
@@ -52,14 +59,14 @@ bool mig_bar_watched(struct vfio_pci_mig *mig, unsigned int index)
  * @mig: the device
  *
  * Not where pages are larger than the ranges, nor where the kernel gives the
- * device fd no address space of its own to withdraw mappings from. There, all
- * of a watched BAR is trapped.
+ * device fd no address space of its own to withdraw mappings from, nor if the
+ * operator does not want it. There, all of a watched BAR is trapped.
  *
  * Return: true if so.
  */
 bool mig_bar_mmap_possible(struct vfio_pci_mig *mig)
 {
-	return MIG_COMPAT_CAN_ZAP && PAGE_SIZE == MIG_PAGE;
+	return mig->mappable;
 }
 
 static int mig_ranges_check(struct vfio_pci_mig *mig)
@@ -108,8 +115,10 @@ int mig_bar_init(struct vfio_pci_mig *mig)
 	u32 offset;
 	int ret;
 
+	mig->mappable = MIG_COMPAT_CAN_ZAP && PAGE_SIZE == MIG_PAGE &&
+			READ_ONCE(mig_mmap);
 	ret = mig_ranges_check(mig);
-	if (ret || !mig_bar_mmap_possible(mig))
+	if (ret || !mig->mappable)
 		return ret;
 
 	for (i = 0; i < mig->backend->nr_ranges; i++)

@@ -152,6 +152,7 @@ struct mig_standin {
  * @resetting: task that is resetting the function for RESUMING
  * @resets: counts resets by the user
  * @io_lock: see above
+ * @mappable: shielded ranges can be mapped; set when the device is bound
  * @opened: between open and close; written with guard->mutex and io_lock
  * @shielded: the user's accesses do not reach the device; io_lock
  * @bus_blocked: bus mastering is off behind the user's back; io_lock
@@ -181,6 +182,7 @@ struct vfio_pci_mig {
 	atomic_t resets;
 
 	struct mutex io_lock;	/* backend callbacks */
+	bool mappable;
 	bool opened;
 	bool shielded;
 	bool bus_blocked;

@@ -75,6 +75,24 @@ void vfio_pci_mig_broken(struct vfio_pci_mig *mig, const char *reason)
 }
 EXPORT_SYMBOL_GPL(vfio_pci_mig_broken);
 
+/**
+ * vfio_pci_mig_set_features - say what a stream of this device is like
+ * @mig: the device; called from @open
+ * @required: feature bits for IDENTITY: a reader that does not know them all
+ *	refuses the stream, before the source's guest stops
+ * @known: feature bits that this device can read
+ *
+ * Without a call, all are 0.
+ */
+void vfio_pci_mig_set_features(struct vfio_pci_mig *mig, u64 required,
+			       u64 known)
+{
+	lockdep_assert_held(&mig->guard->mutex);
+	mig->self.required = required;
+	mig->self.known = known;
+}
+EXPORT_SYMBOL_GPL(vfio_pci_mig_set_features);
+
 static void mig_close_backend(struct vfio_pci_mig *mig)
 {
 	mig_guard_lock(mig->guard);

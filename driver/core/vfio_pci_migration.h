@@ -120,6 +120,8 @@ void *vfio_pci_mig_priv(struct vfio_pci_mig *mig);
 struct pci_dev *vfio_pci_mig_pdev(struct vfio_pci_mig *mig);
 void __iomem *vfio_pci_mig_bar(struct vfio_pci_mig *mig, unsigned int bar);
 bool vfio_pci_mig_quiet(struct vfio_pci_mig *mig);
+void vfio_pci_mig_set_features(struct vfio_pci_mig *mig, u64 required,
+			       u64 known);
 int vfio_pci_mig_put_record(struct mig_encoder *enc, u16 type, u16 flags,
 			    const void *payload, u32 length);
 const void *vfio_pci_mig_get_record(const struct mig_parser *state, u16 type,

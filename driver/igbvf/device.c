@@ -23,7 +23,15 @@
 
 #define IGBVF_POLL_US	20
 
-static int igbvf_wait_enable(struct igbvf *vf, unsigned int ring, bool on)
+/**
+ * igbvf_wait_enable - wait until a queue is on or off
+ * @vf: the device
+ * @ring: IGBVF_RX0...
+ * @on: which
+ *
+ * Return: 0 or -ETIMEDOUT.
+ */
+int igbvf_wait_enable(struct igbvf *vf, unsigned int ring, bool on)
 {
 	u32 offset = igbvf_ring_offset(ring, IGBVF_RING_DCTL);
 	int ret = vfio_pci_mig_fault(vf->mig, on ? IGBVF_FAULT_QUEUE_START :
@@ -99,11 +107,57 @@ static void igbvf_rings_landed(struct igbvf *vf)
 }
 
 /**
+ * igbvf_rings_in_use - does the guest have a queue that works
+ * @vf: the device, quiet
+ *
+ * Return: true if it has.
+ */
+bool igbvf_rings_in_use(const struct igbvf *vf)
+{
+	unsigned int ring;
+
+	for (ring = 0; ring < IGBVF_RINGS; ring++)
+		if ((vf->guest.ring[ring][IGBVF_RING_DCTL] & IGBVF_DCTL_ENABLE) &&
+		    vf->guest.ring[ring][IGBVF_RING_LEN])
+			return true;
+	return false;
+}
+
+/**
+ * igbvf_rings_lost - this hardware does not go on where the rings were
+ * @vf: the device, quiet
+ *
+ * Every driver of a VF must be able to set it up anew, as its PF may be reset
+ * at any time. Ours says the same to the guest: the message without CTS that
+ * it gets from a PF which has forgotten it, and the "other" interrupt.
+ *
+ * Return: 0; -EOPNOTSUPP if the operator does not allow it (logged).
+ */
+int igbvf_rings_lost(struct igbvf *vf)
+{
+	unsigned int ring;
+
+	if (!vf->can.start_over) {
+		dev_warn_ratelimited(&vfio_pci_mig_pdev(vf->mig)->dev,
+				     "ring heads cannot be restored on this hardware, and start_over=N\n");
+		return -EOPNOTSUPP;
+	}
+	for (ring = 0; ring < IGBVF_RINGS; ring++) {
+		vf->guest.ring[ring][IGBVF_RING_DCTL] &= ~IGBVF_DCTL_ENABLE;
+		vf->guest.ring[ring][IGBVF_RING_HEAD] =
+			vf->hw.ring[ring][IGBVF_RING_HEAD];
+	}
+	vf->start_over = true;
+	return 0;
+}
+
+/**
  * igbvf_quiesce - stop DMA and interrupts
  * @mig: the device
  *
  * Return: 0; -ENODEV if the function does not answer, -EIO if a queue does
- * not stop: both leave nothing but a reset.
+ * not stop: both leave nothing but a reset. -EOPNOTSUPP if the guest would
+ * have to start over and must not be asked to: the device works on.
  */
 int igbvf_quiesce(struct vfio_pci_mig *mig)
 {
@@ -117,6 +171,12 @@ int igbvf_quiesce(struct vfio_pci_mig *mig)
 	}
 
 	vf->link = status & IGBVF_STATUS_LINK;
+	for (ring = 0; ring < IGBVF_RINGS; ring++)
+		igbvf_ring_capture(vf, ring);
+	if (!vf->can.heads_kept && igbvf_rings_in_use(vf) &&
+	    !vf->can.start_over)
+		return igbvf_rings_lost(vf);
+
 	igbvf_mbx_quiesce(vf);
 
 	/* Receive queues come first: what arrives makes the guest send. */
@@ -135,6 +195,8 @@ int igbvf_quiesce(struct vfio_pci_mig *mig)
 	igbvf_rings_landed(vf);
 	vf->kick = vf->raised;
 	vf->restart = false;
+	if (!vf->can.heads_kept && igbvf_rings_in_use(vf))
+		return igbvf_rings_lost(vf);
 	return 0;
 }
 
@@ -287,6 +349,7 @@ int igbvf_reset(struct vfio_pci_mig *mig)
 	vf->kick = 0;
 	vf->link = 0;
 	vf->restart = false;
+	vf->start_over = false;
 
 	igbvf_wr(vf, IGBVF_V2PMAILBOX, 0);
 	igbvf_wr(vf, IGBVF_EIMC, IGBVF_VECTOR_MASK);

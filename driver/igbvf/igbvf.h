@@ -76,6 +76,7 @@ struct igbvf_regs {
  * @mem: VMBMEM
  * @r2c: read-to-clear bits of V2PMAILBOX that the guest has not read yet
  * @unread: the PF has written a message that the guest has not acknowledged
+ * @answered: @mem has the answer to the guest's request, not acknowledged
  * @owned: the guest has VFU set
  * @request: the guest's latest request
  * @in_flight: the PF has not answered @request yet; never while quiet
@@ -86,6 +87,7 @@ struct igbvf_mailbox {
 	u32 mem[IGBVF_VMBMEM_WORDS];
 	u32 r2c;
 	bool unread;
+	bool answered;
 	bool owned;
 	u32 request[IGBVF_VMBMEM_WORDS];
 	bool in_flight;
@@ -130,16 +132,40 @@ struct igbvf_pf_log {
 	u32 promisc;
 };
 
+/* Features in the stream's IDENTITY. */
+#define IGBVF_FEATURE_HEADS	 BIT_ULL(0)	/* rings in mid-use */
+#define IGBVF_FEATURE_START_OVER BIT_ULL(1)	/* the guest has to start them over */
+
+/**
+ * struct igbvf_ability - what the hardware at hand can do, see probe.c
+ * @heads_writable: ring heads can be set while a queue is off
+ * @heads_kept: ring heads survive switching a queue off and on
+ * @mask_readable: EIMS reads as the interrupt mask
+ * @tails_latched: a tail that is written while a queue is off counts later
+ * @start_over: not the hardware's: the guest may be asked to start over
+ */
+struct igbvf_ability {
+	bool heads_writable;
+	bool heads_kept;
+	bool mask_readable;
+	bool tails_latched;
+	bool start_over;
+};
+
 /**
  * struct igbvf - private data of a device
  * @mig: the core's part
  * @io: BAR0
+ * @can: what the hardware can do
+ * @can_known: @can is valid
  * @hw: registers as the hardware has them; rings only while quiet
  * @guest: registers as the guest should see them; rings only while quiet
  * @raised: vectors that the guest has raised by EICS and not acknowledged
  * @kick: vectors to raise on release
  * @link: IGBVF_STATUS_LINK bits of STATUS when the device became quiet
  * @restart: the guest wrote VTCTRL.RST while the device was quiet
+ * @start_over: the guest's rings are lost; its driver is asked to set up new
+ *	ones until it resets the VF
  * @mbx: mailbox
  * @pf: what the PF was asked for
  * @replay_end: when the PF must have granted everything, in jiffies
@@ -148,12 +174,15 @@ struct igbvf_pf_log {
 struct igbvf {
 	struct vfio_pci_mig *mig;
 	void __iomem *io;
+	struct igbvf_ability can;
+	bool can_known;
 	struct igbvf_regs hw;
 	struct igbvf_regs guest;
 	u32 raised;
 	u32 kick;
 	u32 link;
 	bool restart;
+	bool start_over;
 	struct igbvf_mailbox mbx;
 	struct igbvf_pf_log pf;
 	unsigned long replay_end;
@@ -221,7 +250,13 @@ u32 igbvf_bar_read(struct vfio_pci_mig *mig, unsigned int bar, u32 offset);
 void igbvf_bar_write(struct vfio_pci_mig *mig, unsigned int bar, u32 offset,
 		     u32 value);
 
+/* probe.c */
+void igbvf_probe_ability(struct igbvf *vf);
+
 /* device.c */
+int igbvf_wait_enable(struct igbvf *vf, unsigned int ring, bool on);
+bool igbvf_rings_in_use(const struct igbvf *vf);
+int igbvf_rings_lost(struct igbvf *vf);
 int igbvf_quiesce(struct vfio_pci_mig *mig);
 int igbvf_release(struct vfio_pci_mig *mig);
 int igbvf_reset(struct vfio_pci_mig *mig);

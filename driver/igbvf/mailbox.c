@@ -65,6 +65,7 @@ static u32 igbvf_mbx_look(struct igbvf *vf)
 		igbvf_mbx_mem_from_hw(vf);
 		if (igbvf_mbx_is_answer(vf)) {
 			vf->mbx.in_flight = false;
+			vf->mbx.answered = true;
 			igbvf_pf_answered(vf, vf->mbx.request, vf->mbx.mem);
 		}
 	}
@@ -85,6 +86,9 @@ u32 igbvf_mbx_read_mem(struct igbvf *vf, unsigned int word)
 {
 	if (!vfio_pci_mig_quiet(vf->mig))
 		igbvf_mbx_look(vf);
+	/* Not granted, and not clear to send: "you have been reset". */
+	if (vf->start_over && !word && !vf->mbx.answered)
+		return IGBVF_MSG_NACK;
 	return vf->mbx.mem[word];
 }
 
@@ -125,8 +129,10 @@ static void igbvf_mbx_send(struct igbvf *vf)
 void igbvf_mbx_write_control(struct igbvf *vf, u32 value)
 {
 	value &= IGBVF_V2P_REQ | IGBVF_V2P_ACK | IGBVF_V2P_VFU;
-	if (value & (IGBVF_V2P_REQ | IGBVF_V2P_ACK))
+	if (value & (IGBVF_V2P_REQ | IGBVF_V2P_ACK)) {
 		vf->mbx.unread = false;
+		vf->mbx.answered = false;
+	}
 
 	if (vfio_pci_mig_quiet(vf->mig)) {
 		vf->mbx.owned = value & IGBVF_V2P_VFU;
@@ -172,7 +178,7 @@ void igbvf_mbx_quiesce(struct igbvf *vf)
  */
 bool igbvf_mbx_news(const struct igbvf *vf)
 {
-	return vf->mbx.r2c || vf->mbx.unread;
+	return vf->mbx.r2c || vf->mbx.unread || vf->start_over;
 }
 
 static int igbvf_mbx_own(struct igbvf *vf, u32 *stash)

@@ -21,9 +21,14 @@ MODULE_PARM_DESC(drain_timeout_ms,
 static int igbvf_open(struct vfio_pci_mig *mig)
 {
 	struct igbvf *vf = igbvf_from_mig(mig);
+	int ret;
 
 	vf->mig = mig;
 	vf->io = vfio_pci_mig_bar(mig, IGBVF_BAR);
+	ret = igbvf_reset(mig);
+	if (ret)
+		return ret;
+	igbvf_probe_ability(vf);
 	return igbvf_reset(mig);
 }
 

@@ -168,8 +168,10 @@ static void igbvf_write_page0(struct igbvf *vf, u32 offset, u32 value)
 		return;
 	case IGBVF_VTCTRL:
 	case IGBVF_VTCTRL_ALIAS:
-		if (value & IGBVF_VTCTRL_RST)
+		if (value & IGBVF_VTCTRL_RST) {
 			igbvf_pf_restarted(&vf->pf);
+			vf->start_over = false;
+		}
 		if (!vfio_pci_mig_quiet(vf->mig)) {
 			igbvf_wr(vf, offset, value);
 		} else if (value & IGBVF_VTCTRL_RST) {

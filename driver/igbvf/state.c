@@ -42,6 +42,9 @@ struct igbvf_interrupts_record {
 #define IGBVF_MBX_OWNED		BIT(0)
 #define IGBVF_MBX_UNREAD	BIT(1)
 #define IGBVF_MBX_RESTART	BIT(2)
+#define IGBVF_MBX_START_OVER	BIT(3)
+#define IGBVF_MBX_ANSWERED	BIT(4)
+#define IGBVF_MBX_FLAGS		GENMASK(4, 0)
 
 /**
  * struct igbvf_mailbox_record - the guest's view of the mailbox
@@ -151,7 +154,9 @@ static int igbvf_save_mailbox(struct igbvf *vf, struct mig_encoder *enc)
 		.held = cpu_to_le32(vf->mbx.held),
 		.flags = cpu_to_le32((vf->mbx.owned ? IGBVF_MBX_OWNED : 0) |
 				     (vf->mbx.unread ? IGBVF_MBX_UNREAD : 0) |
-				     (vf->restart ? IGBVF_MBX_RESTART : 0)),
+				     (vf->mbx.answered ? IGBVF_MBX_ANSWERED : 0) |
+				     (vf->restart ? IGBVF_MBX_RESTART : 0) |
+				     (vf->start_over ? IGBVF_MBX_START_OVER : 0)),
 		.link = cpu_to_le32(vf->link),
 	};
 	unsigned int i;
@@ -273,28 +278,25 @@ static int igbvf_parse_interrupts(const struct mig_parser *state,
 
 static int igbvf_parse_mailbox(const struct mig_parser *state,
 			       struct igbvf_mailbox *mbx, u32 *link,
-			       bool *restart)
+			       u32 *flags)
 {
 	const struct igbvf_mailbox_record *in =
 		vfio_pci_mig_get_record(state, IGBVF_RECORD_MAILBOX, NULL);
 	unsigned int i;
-	u32 flags;
 
 	if (!in)
 		return -EINVAL;
-	flags = le32_to_cpu(in->flags);
+	*flags = le32_to_cpu(in->flags);
 	for (i = 0; i < IGBVF_VMBMEM_WORDS; i++)
 		mbx->mem[i] = le32_to_cpu(in->mem[i]);
 	mbx->r2c = le32_to_cpu(in->r2c);
 	mbx->held = le32_to_cpu(in->held);
-	mbx->owned = flags & IGBVF_MBX_OWNED;
-	mbx->unread = flags & IGBVF_MBX_UNREAD;
+	mbx->owned = *flags & IGBVF_MBX_OWNED;
+	mbx->unread = *flags & IGBVF_MBX_UNREAD;
+	mbx->answered = *flags & IGBVF_MBX_ANSWERED;
 	*link = le32_to_cpu(in->link);
-	*restart = flags & IGBVF_MBX_RESTART;
 
-	if ((flags & ~(IGBVF_MBX_OWNED | IGBVF_MBX_UNREAD |
-		       IGBVF_MBX_RESTART)) ||
-	    (*link & ~IGBVF_STATUS_LINK) ||
+	if ((*flags & ~IGBVF_MBX_FLAGS) || (*link & ~IGBVF_STATUS_LINK) ||
 	    (mbx->r2c & ~IGBVF_V2P_R2C) ||
 	    (mbx->held & ~(IGBVF_V2P_REQ | IGBVF_V2P_ACK)))
 		return -EINVAL;
@@ -401,8 +403,7 @@ int igbvf_load(struct vfio_pci_mig *mig, const struct mig_parser *state)
 	struct igbvf_pf_log *pf;
 	struct igbvf_regs regs;
 	struct igbvf_mailbox mbx = {};
-	u32 kick, link;
-	bool restart;
+	u32 kick, link, flags;
 	int ret;
 
 	pf = kzalloc(sizeof(*pf), GFP_KERNEL);
@@ -411,7 +412,7 @@ int igbvf_load(struct vfio_pci_mig *mig, const struct mig_parser *state)
 
 	if (igbvf_parse_rings(state, &regs) ||
 	    igbvf_parse_interrupts(state, &regs, &kick) ||
-	    igbvf_parse_mailbox(state, &mbx, &link, &restart) ||
+	    igbvf_parse_mailbox(state, &mbx, &link, &flags) ||
 	    igbvf_parse_pf(state, pf)) {
 		dev_warn_ratelimited(&vfio_pci_mig_pdev(mig)->dev,
 				     "state has values that no guest could have set\n");
@@ -425,7 +426,12 @@ int igbvf_load(struct vfio_pci_mig *mig, const struct mig_parser *state)
 		goto reset;
 
 	vf->guest = regs;
-	ret = igbvf_load_rings(vf);
+	vf->start_over = flags & IGBVF_MBX_START_OVER;
+	ret = 0;
+	if (!vf->can.heads_writable && igbvf_rings_in_use(vf))
+		ret = igbvf_rings_lost(vf);
+	else if (!vf->start_over)
+		ret = igbvf_load_rings(vf);
 	if (ret)
 		goto reset;
 	igbvf_load_interrupts(vf);
@@ -434,7 +440,7 @@ int igbvf_load(struct vfio_pci_mig *mig, const struct mig_parser *state)
 	vf->raised = kick;
 	vf->kick = kick;
 	vf->link = link;
-	vf->restart = restart;
+	vf->restart = flags & IGBVF_MBX_RESTART;
 	goto free;
 
 reset:

@@ -14,7 +14,7 @@ import emulator
 import lab
 import report
 import setup
-from scene import STUCK, Scene
+from scene import MODELS, STUCK, Scene
 
 LIVE = ""
 THROUGH_A_FILE = " through a file"
@@ -74,7 +74,7 @@ async def _journey(scene: Scene, round_trips: int) -> list[str]:
 
 async def _demo(options) -> int:
     scene = Scene(emulator.V1 if options.v1 else emulator.V2, options.nic, options.driver,
-                  options.verbose)
+                  options.verbose, tuple(options.set))
     viewer = asyncio.ensure_future(_show_consoles(scene)) if options.verbose else None
     try:
         scene.prepare()
@@ -101,10 +101,12 @@ def main() -> int:
     """Parse the command line, run."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--v1", action="store_true", help="QEMU 7.2 and the v1 migration region")
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE",
+                        help="a parameter of our modules")
     parser.add_argument("--round-trips", type=int, default=1, metavar="N")
     parser.add_argument("-v", "--verbose", action="store_true", help="show the guest's consoles")
-    parser.add_argument("--nic", choices=("vfio", "emulated"), default="vfio",
-                        help="emulated: no VF, to debug the lab itself")
+    parser.add_argument("--nic", choices=("vfio", *MODELS), default="vfio",
+                        help="a card of QEMU's own instead of the VF, to debug the lab itself")
     parser.add_argument("--driver", default=setup.OURS, help="for the VFs (debugging)")
     return asyncio.run(_demo(parser.parse_args()))
 

@@ -18,6 +18,9 @@ COMPLAINTS = re.compile(
     r"\bWARNING:|Kernel panic|general protection fault|soft lockup|hard LOCKUP|"
     r"detected stalls|blocked for more than|PF still in reset|Unable to reset")
 
+# What Linux' igbvf says when it sets its card up anew.
+STARTS_OVER = re.compile(r"igbvf .*: Link is Down")
+
 
 class Message(NamedTuple):
     """A line of the kernel's log."""

@@ -12,6 +12,7 @@ RUN = Path("/run/lab")              # sockets
 TRAFFIC = "/artifacts/bin/traffic"
 KERNEL = "/artifacts/l2/vmlinuz"
 INITRAMFS = "/artifacts/l2/initramfs.cpio.gz"
+RELEASE = Path("/artifacts/l2/release")     # what `uname -r` says in L2
 
 PFS = ("0000:01:00.0", "0000:02:00.0")
 EXAMPLES = ("0000:03:00.0", "0000:04:00.0")

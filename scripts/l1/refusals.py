@@ -8,6 +8,7 @@ datagrams, so every case also shows that those before did no harm.
 
 import argparse
 import asyncio
+import contextlib
 import re
 import sys
 from pathlib import Path
@@ -32,8 +33,16 @@ OTHER_MAC = "52:54:00:82:57:99"
 ALIVE_LIMIT = 90
 
 
+FAULTS = Path("/sys/kernel/debug/vfio_pci_migration")
+
+
 class Stuck(Exception):
     """The guest hangs; nothing more can be learnt from it."""
+
+
+def arm(vf: setup.Vf, line: str) -> None:
+    """Fault injection, Documentation/faults.rst."""
+    (FAULTS / vf.address / "fault").write_text(line + "\n")
 
 
 class Tap:
@@ -228,6 +237,24 @@ class Refusals:
         """Another device is noticed by its identity, before the guest is stopped."""
         await self.fails("state of another device: refused", "refused: ", relay=Relay(other_device))
 
+    async def unable(self) -> None:
+        """A destination whose hardware cannot go on where a ring was, and may not ask the guest."""
+        setup.set_parameters(("heads_writable=0", "start_over=N"))
+        try:
+            await self.fails("destination cannot set ring heads: refused", "refused: .*feature")
+        finally:
+            setup.set_parameters(("heads_writable=-1", "start_over=Y"))
+
+    async def faulty(self) -> None:
+        """Each side's driver fails once, at its worst moment."""
+        if self.scene.qemu.door == "v1":    # QEMU 11 would reset the device under the guest
+            arm(self.scene.guest_vf(), "capture 1 fail=-ENOMEM")
+            await self.succeeds("the source cannot save at first: tried again")
+        arm(self.scene.other_vf(), "backend-load 1 fail=-EIO")
+        await self.fails("the destination cannot load: the source goes on", "refused: ")
+        for vf in self.scene.vfs:
+            arm(vf, "clear")
+
     async def wrong_mac(self) -> None:
         """The destination's PF does not grant the guest's MAC."""
         other = self.scene.other_vf()
@@ -254,6 +281,9 @@ class Refusals:
         await self.mangled("END of another sequence: refused", wrong_total, "refused: ")
         await self.mangled("connection closed within the device state", hang_up, None)
         await self.foreign()
+        if not self.scene.starts_over:
+            await self.unable()
+        await self.faulty()
         await self.mangled("no END: not loaded", drop_end, "truncated")
         await self.mangled("stream ends within END: not loaded", cut_end, "truncated")
         await self.succeeds("a migration after all that succeeds, its state cut into pieces",
@@ -266,8 +296,43 @@ class Refusals:
                         report.faults(evidence), report.total_lines(evidence))
 
 
-async def _run(qemu: emulator.Emulator) -> int:
+async def _broken(qemu: emulator.Emulator, tap: Tap) -> None:
+    """A device that does not become quiet: QEMU 7.2 aborts. The next one finds it as new."""
     scene = Scene(qemu)
+    faults, notes = [], []
+    try:
+        scene.prepare()
+        await scene.boot()
+        vm = scene.guest
+        arm(scene.guest_vf(), "queue-stop 1 fail=-EIO")
+        with contextlib.suppress(lab.LabError):
+            await vm.do("stop")
+        await lab.until(lambda: not vm.alive(), 30, "QEMU's end")
+        notes += vm.said().splitlines()[-2:]
+        lines = scene.log.new_of_drivers()
+        if not any("device lost" in line.text for line in lines):
+            faults.append("L1's kernel did not name the reason")
+        notes += [f"L1: {line.text}" for line in lines]
+    except lab.LabError as error:
+        faults.append(str(error))
+    finally:
+        await scene.end()
+    tap.result("a device that does not stop: ERROR, and QEMU 7.2 aborts", faults, notes)
+
+    scene = Scene(qemu)
+    faults, notes = [], []
+    try:
+        scene.prepare()
+        notes.append(f"all traffic after {await scene.boot():.1f} s")
+    except lab.LabError as error:
+        faults.append(str(error))
+    finally:
+        await scene.end()
+    tap.result("the next QEMU has a working device", faults, notes)
+
+
+async def _run(qemu: emulator.Emulator, settings: tuple) -> int:
+    scene = Scene(qemu, settings=settings)
     tap = Tap()
     cases = Refusals(scene, tap)
     try:
@@ -283,6 +348,8 @@ async def _run(qemu: emulator.Emulator) -> int:
         tap.result("the tests run to their end", [str(error)], [])
     finally:
         await scene.end()
+    if qemu.door == "v1":
+        await _broken(qemu, tap)
     return tap.plan()
 
 
@@ -290,7 +357,10 @@ def main() -> int:
     """Parse the command line, run."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--v1", action="store_true", help="QEMU 7.2 and the v1 migration region")
-    return asyncio.run(_run(emulator.V1 if parser.parse_args().v1 else emulator.V2))
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE",
+                        help="a parameter of our modules")
+    options = parser.parse_args()
+    return asyncio.run(_run(emulator.V1 if options.v1 else emulator.V2, tuple(options.set)))
 
 
 if __name__ == "__main__":

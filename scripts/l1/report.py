@@ -30,6 +30,7 @@ class Evidence(NamedTuple):
     complaints: list
     driver_log: list
     trouble: list       # what went wrong on the way
+    starts_over: bool   # the guest's card may lose its link
 
 
 def collect(scene: Scene, peer: dict, trouble: list) -> Evidence:
@@ -37,7 +38,7 @@ def collect(scene: Scene, peer: dict, trouble: list) -> Evidence:
     reports = scene.guest_reports()
     first = next((report for report in reports if report["udp"]["received"]), {})
     return Evidence(peer, reports[-1] if reports else {}, first, scene.complaints(),
-                    scene.log.new_of_drivers(), trouble)
+                    scene.log.new_of_drivers(), trouble, scene.starts_over)
 
 
 def datagrams(sender: dict, receiver: dict) -> dict:
@@ -66,7 +67,8 @@ def nic_changes(evidence: Evidence) -> dict:
     """Counters of the guest's card that changed and must not."""
     before, after = evidence.baseline.get("nic", {}), evidence.guest.get("nic", {})
     return {name: after[name] - before[name] for name in STEADY
-            if name in before and name in after and after[name] != before[name]}
+            if name in before and name in after and after[name] != before[name]
+            and not (evidence.starts_over and name == "carrier_changes")}
 
 
 def _traffic_faults(evidence: Evidence) -> list[str]:

@@ -19,6 +19,8 @@ GUEST_PERIOD = 1000     # ms between reports
 SILENT = 20             # s without a report: the guest does nothing any more
 STUCK = 75              # exit status: the guest hangs, the run says nothing of the migration
 MOVING_LIMIT = 90
+MODELS = {"virtio": "virtio-net-pci", "igb": "igb"}     # cards of QEMU's own
+STARTING_OVER = ("heads_writable=0", "heads_kept=0")     # the guest's driver sets its card up anew
 CARD_IS_UP = "lab: the card is up"   # said by l2-init
 
 
@@ -26,7 +28,8 @@ class Scene:
     """All that a test has running, and its end."""
 
     def __init__(self, qemu: emulator.Emulator = emulator.V2, nic: str = "vfio",
-                 driver: str = setup.OURS, verbose: bool = False):
+                 driver: str = setup.OURS, verbose: bool = False, settings: tuple = (),
+                 traffic: str = ""):
         self.qemu = qemu
         self.log = klog.KernelLog()
         self.vfs = []
@@ -34,9 +37,11 @@ class Scene:
         self.homes: list[Vm] = []       # the VMs that the guest lived in, in order
         self.migrations: list[Migration] = []
         self.peer = Peer()
+        self.starts_over = any(setting in STARTING_OVER for setting in settings)
+        self._settings = settings       # parameters of the driver
         self._kind = nic
         self._driver = driver
-        self._parameters = f"{'loglevel=7' if verbose else 'quiet'} lab_traffic=-p,{GUEST_PERIOD}"
+        self._parameters = f"{'loglevel=7' if verbose else 'quiet'} lab_traffic=-p,{GUEST_PERIOD}{traffic}"
         self._vms: list[Vm] = []
 
     @property
@@ -46,10 +51,11 @@ class Scene:
 
     def prepare(self) -> None:
         """Set L1 up."""
-        if self._kind == "emulated":
-            self.nics = [Nic.emulated(letter, tap) for letter, tap in zip("AB", setup.emulated())]
+        if self._kind in MODELS:
+            self.nics = [Nic.emulated(letter, tap, MODELS[self._kind])
+                         for letter, tap in zip("AB", setup.emulated())]
             return
-        self.vfs = setup.virtual_functions(self._driver)
+        self.vfs = setup.virtual_functions(self._driver, self._settings)
         setup.peer()
         more = self.qemu.migratable if self._driver == setup.OURS else ""
         self.nics = [Nic.vfio(vf.letter, vf.address, more) for vf in self.vfs]
@@ -75,6 +81,10 @@ class Scene:
 
     def _other(self) -> Nic:
         return self.nics[1] if self.guest.nic is self.nics[0] else self.nics[0]
+
+    def guest_vf(self) -> setup.Vf:
+        """The VF that the guest is on."""
+        return next(vf for vf in self.vfs if vf.letter == self.guest.nic.letter)
 
     def other_vf(self) -> setup.Vf:
         """The VF that the guest is not on."""
@@ -121,7 +131,8 @@ class Scene:
     def complaints(self) -> list[str]:
         """Lines of the guest's console that should not be there, since its card was up."""
         since = self.console().partition(CARD_IS_UP)[2]
-        return [line.strip() for line in since.splitlines() if klog.COMPLAINTS.search(line)]
+        return [line.strip() for line in since.splitlines() if klog.COMPLAINTS.search(line)
+                and not (self.starts_over and klog.STARTS_OVER.search(line))]
 
     def guest_reports(self) -> list[dict]:
         """What the guest's traffic program said."""

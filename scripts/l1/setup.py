@@ -18,6 +18,7 @@ from lab import sh
 PCI = Path("/sys/bus/pci/devices")
 OURS = "igbvf-vfio-pci"
 EXAMPLE = "edu-vfio-pci"
+MODULES = [Path("/sys/module") / name / "parameters" for name in ("igbvf_vfio_pci", "vfio_pci_migration")]
 LINK_LIMIT = 20
 
 
@@ -53,6 +54,14 @@ def _carrier(name: str) -> bool:
 def set_mac(vf: Vf, mac: str) -> None:
     """What the administrator does on the PF for the VF."""
     sh("ip", "link", "set", vf.pf_name, "vf", "0", "mac", mac)
+
+
+def set_parameters(settings: tuple) -> None:
+    """Parameters of our modules, NAME=VALUE; most are looked at when a device is opened."""
+    for setting in settings:
+        name, _, value = setting.partition("=")
+        module = next((module for module in MODULES if (module / name).exists()), MODULES[0])
+        _write(module / name, value)
 
 
 def _up(pf: str) -> str:
@@ -95,10 +104,11 @@ def _virtual_function(letter: str, pf: str, name: str, driver: str) -> Vf:
     return vf
 
 
-def virtual_functions(driver: str = OURS) -> list[Vf]:
-    """VF A and VF B, bound to the driver."""
+def virtual_functions(driver: str = OURS, settings: tuple = ()) -> list[Vf]:
+    """VF A and VF B, bound to the driver, which is given parameters (NAME=VALUE) before."""
     sh("modprobe", "-a", "igb", "vfio_iommu_type1")
     sh("modprobe", driver)
+    set_parameters(settings)
     names = [_up(pf) for pf in lab.PFS]
     return [_virtual_function(letter, pf, name, driver)
             for letter, pf, name in zip("AB", lab.PFS, names)]
@@ -120,7 +130,8 @@ def _peer_namespace() -> None:
 
 
 def _into_peer(name: str) -> None:
-    """Move an interface into the peer's namespace and give it the peer's address."""
+    """Move an interface into the peer's namespace and give it the peer's address, and no other."""
+    sh("ip", "-n", lab.PEER_NETNS, "addr", "flush", "to", f"{lab.PEER_ADDRESS}/{lab.PREFIX}")
     sh("ip", "link", "set", name, "netns", lab.PEER_NETNS)
     sh("ip", "netns", "exec", lab.PEER_NETNS, "sysctl", "-qw",
        f"net.ipv6.conf.{name}.disable_ipv6=1", check=False)
@@ -166,12 +177,11 @@ def examples() -> None:
 def main() -> int:
     """Set up, print a line per VF."""
     parser = argparse.ArgumentParser(description="prepare L1: VFs for VFIO and a peer")
-    parser.add_argument("--driver", default=OURS, help=f"for the VFs (default {OURS})")
-    parser.add_argument("--example", action="store_true",
-                        help="only the devices of Documentation/backend.rst")
+    parser.add_argument("--driver", default=OURS,
+                        help=f"for the VFs (default {OURS}); {EXAMPLE}: for its devices, and no VFs")
     options = parser.parse_args()
     try:
-        if options.example:
+        if options.driver == EXAMPLE:
             examples()
             return 0
         vfs = virtual_functions(options.driver)

@@ -57,11 +57,11 @@ class Nic(NamedTuple):
         return Nic(letter, address, ["-device", device])
 
     @staticmethod
-    def emulated(letter: str, tap: str) -> "Nic":
-        """A virtio card, to debug the lab itself."""
+    def emulated(letter: str, tap: str, model: str) -> "Nic":
+        """A card of QEMU's own: to compare with, and to debug the lab itself."""
         return Nic(letter, tap, [
             "-netdev", f"tap,id=n0,ifname={tap},script=no,downscript=no",
-            "-device", f"virtio-net-pci,netdev=n0,bus=rp0,id=vf0,romfile=,mac={lab.VF_MAC}"])
+            "-device", f"{model},netdev=n0,bus=rp0,id=vf0,romfile=,mac={lab.VF_MAC}"])
 
 
 class Vm:

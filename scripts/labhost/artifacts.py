@@ -77,7 +77,7 @@ def _inner_guest(root: Tree, tree: Tree, version: str, program: Path | None, tar
         return
     from . import l2image
     target.mkdir()
-    l2image.build(root.path, tree.path, version, program, target)
+    l2image.build(root.path, tree.path, tree.guest_version(version), program, target)
 
 
 def _ours(tree: Tree, version: str, bare: bool) -> Path | None:

@@ -22,7 +22,7 @@ NAME = "vfio-pci-migration-lab"
 MARK = ".vfio-pci-migration-lab"
 KEEP_JOBS = 40
 KEEP_ENTRIES = 12
-KEEP_TREES = 4
+KEEP_TREES = 6
 KEEP_TOOLS = 2
 
 

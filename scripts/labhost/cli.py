@@ -8,7 +8,7 @@ import sys
 
 from . import cache, check, hostpkgs, l1, modules, say, tree
 
-BOOTABLE = list(tree.OF_SERIES)
+BOOTABLE = [*tree.OF_SERIES, tree.DEBUG]
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -24,7 +24,7 @@ def _parser() -> argparse.ArgumentParser:
         if kernels:
             sub.add_argument("--kernel", choices=kernels, default=kernels[0],
                              help=f"kernel series (default {kernels[0]})")
-        if name in ("demo", "shell", "run", "check"):
+        if name in ("demo", "bench", "shell", "run", "check"):
             sub.add_argument("--accel", choices=("kvm", "tcg"),
                              help="force the outer machine's accelerator (default: KVM if it works)")
         return sub
@@ -32,9 +32,15 @@ def _parser() -> argparse.ArgumentParser:
     demo = add("demo", "migrate a running inner guest with its NIC back and forth")
     demo.add_argument("--v1", action="store_true",
                       help="through the v1 migration region, with QEMU 7.2 (default: v2, QEMU 11)")
+    demo.add_argument("--set", action="append", default=[], metavar="NAME=VALUE",
+                      help="a parameter of our modules, such as heads_writable=0")
     demo.add_argument("--round-trips", type=int, default=1, metavar="N")
     demo.add_argument("-v", "--verbose", action="store_true", help="show the consoles too")
     demo.add_argument("--timeout", type=float, default=1800, metavar="S")
+
+    bench = add("bench", "measure: downtime beside other cards, the data path beside vfio-pci")
+    bench.add_argument("--repeat", type=int, default=3, metavar="N", help="of each (default 3)")
+    bench.add_argument("--timeout", type=float, default=3600, metavar="S")
 
     add("shell", "boot L1, set everything up and give a root shell in it")
 
@@ -54,12 +60,18 @@ def _parser() -> argparse.ArgumentParser:
 
 def _demo(options) -> int:
     command = ["python3", "/project/scripts/l1/demo.py", "--round-trips", str(options.round_trips)]
+    command += [f"--set={setting}" for setting in options.set]
     if options.v1:
         command.append("--v1")
     if options.verbose:
         command.append("-v")
     return _status(l1.run(l1.Request(options.kernel, command, options.timeout, options.verbose,
                                      options.accel, old=options.v1)))
+
+
+def _bench(options) -> int:
+    command = ["python3", "/project/scripts/l1/bench.py", "--repeat", str(options.repeat)]
+    return _status(l1.run(l1.Request(options.kernel, command, options.timeout, accel=options.accel)))
 
 
 def _shell(options) -> int:
@@ -101,7 +113,7 @@ def _prove(options) -> int:
     return check.prove(options.name)
 
 
-_COMMANDS = {"demo": _demo, "shell": _shell, "run": _run, "build": _build, "check": _check,
+_COMMANDS = {"demo": _demo, "bench": _bench, "shell": _shell, "run": _run, "build": _build, "check": _check,
              "prove": _prove, "prove-mutants": _prove}
 
 

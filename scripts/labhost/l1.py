@@ -231,11 +231,6 @@ def _one_line(command: list[str]) -> str:
     return text if len(text) <= 100 else f"{text[:97]}..."
 
 
-def _is_old(series: str) -> bool:
-    """Whether a kernel's modules are in the bookworm tree."""
-    return tree.OF_SERIES[series] is tree.BOOKWORM
-
-
 def run(request: Request) -> Result:
     """Boot an L1, run the command in it, power it off; the log directory stays."""
     where, version = tree.for_series(request.kernel)
@@ -243,7 +238,9 @@ def run(request: Request) -> Result:
     accel = qemu.choose(request.accel, exported)
     job = cache.new_job(f"{request.kernel}-{_short_name(request)}")
     _write_command(job, request)
-    line = qemu.line(accel, exported, job, source.CHECKOUT, request.old or _is_old(request.kernel),
+    is_old = tree.OF_SERIES.get(request.kernel) is tree.BOOKWORM
+    root = tree.get(tree.TRIXIE) if is_old else where
+    line = qemu.line(root.path, accel, exported, job, source.CHECKOUT, request.old or is_old,
                      request.interactive)
     (job / "l1-qemu.cmdline").write_text(shlex.join(line) + "\n")
     say.info(f"L1 with kernel {version} ({accel}): {_one_line(request.command)}")

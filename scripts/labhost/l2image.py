@@ -2,8 +2,8 @@
 """The inner guest L2: Debian's kernel and an initramfs with its ordinary driver.
 
 L2 is what a user would migrate. It has the kernel's own igbvf, which knows
-nothing of migration; virtio_console for its reports; and virtio_net for
-debugging the lab without a VF.
+nothing of migration; virtio_console for its reports; virtio_net and igb for
+cards of QEMU's own, to compare with.
 """
 
 import shutil
@@ -13,7 +13,7 @@ from . import cpio, kmod, source
 
 INIT = source.CHECKOUT / "scripts/l1/l2-init"
 
-MODULES = ["virtio_pci", "virtio_console", "virtio_net", "igbvf"]
+MODULES = ["virtio_pci", "virtio_console", "virtio_net", "igb", "igbvf"]
 
 # All that l2-init calls; busybox does not need more.
 APPLETS = ("sh", "mount", "cat", "echo", "tr", "insmod", "sleep", "ip", "basename", "readlink",
@@ -21,7 +21,10 @@ APPLETS = ("sh", "mount", "cat", "echo", "tr", "insmod", "sleep", "ip", "basenam
 
 
 def build(root: Path, tree: Path, version: str, traffic: Path, out_dir: Path) -> None:
-    """Write vmlinuz and initramfs.cpio.gz of L2 for one kernel of a tree; root has the programs."""
+    """Write vmlinuz, initramfs.cpio.gz and the version (release) of L2 for one kernel of a tree.
+
+    The programs in it come from root.
+    """
     archive = cpio.Archive()
     for name in ("dev", "proc", "sys", "tmp"):
         archive.directory(name)
@@ -36,3 +39,4 @@ def build(root: Path, tree: Path, version: str, traffic: Path, out_dir: Path) ->
     archive.file("init", INIT.read_bytes(), executable=True)
     archive.write(out_dir / "initramfs.cpio.gz")
     shutil.copy(tree / "boot" / f"vmlinuz-{version}", out_dir / "vmlinuz")
+    (out_dir / "release").write_text(version)

@@ -66,9 +66,9 @@ def _boot(more: str = "") -> list[str]:
             "-append", f"{KERNEL_LINE} {more}".strip()]
 
 
-def line(accel: str, artifacts: Path, job: Path, project: Path, old: bool, interactive: bool) -> list[str]:
-    """The whole command line of an L1; old: with the bookworm tree as /bookworm."""
-    root = tree.get(tree.TRIXIE).path
+def line(root: Path, accel: str, artifacts: Path, job: Path, project: Path, old: bool,
+         interactive: bool) -> list[str]:
+    """The whole command line of an L1 on a root; old: with the bookworm tree as /bookworm."""
     disks = [Disk("tree", root), Disk("project", project), Disk("artifacts", artifacts),
              Disk("job", job, writable=True)]
     if old:

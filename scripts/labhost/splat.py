@@ -11,7 +11,8 @@ _SPLATS = re.compile(
     r"possible circular locking|suspicious RCU usage|inconsistent lock state|"
     r"blocked for more than|detected stalls|soft lockup|hard LOCKUP|refcount_t:|"
     r"DMAR:.*[Ff]ault|Unknown symbol|disagrees about version of symbol|list_add corruption|"
-    r"list_del corruption|unregister_netdevice: waiting|BUG kmalloc|Bad page state")
+    r"list_del corruption|unregister_netdevice: waiting|\bBUG \S+ \(|Bad page state|"
+    r"trying to register non-static key|Kernel memory leak detector disabled")
 
 # Things stock kernels say by themselves here, each with the reason why it is harmless.
 ALLOWED = (

@@ -8,31 +8,14 @@ import shlex
 import tarfile
 from pathlib import Path
 
-from . import cache, chroot, modules, say, source
-from .tree import Tree, tail
+from . import cache, chroot, kernelsource, modules, say, source
+from .tree import Tree
 
 CHECKPATCH_CONF = source.CHECKOUT / "scripts/checkpatch.conf"
 
 # What is taken out of the kernel's source; each must match something.
 _SCRIPTS = ("scripts/checkpatch.pl", "scripts/spelling.txt", "scripts/const_structs.checkpatch",
             "tools/docs/kernel-doc", "tools/lib/python/kdoc/*.py")
-
-# Fresh lists: the tree's own may name versions the archive no longer has. All
-# in the tmpfs on /tmp, the tree itself is read-only.
-_FETCH = """
-set -e
-mkdir -p /tmp/lists /tmp/cache/archives/partial
-apt="apt-get -q -o Dir::State::lists=/tmp/lists -o Dir::Cache=/tmp/cache"
-$apt update
-cd /lab/out
-$apt download "linux-source-$1"
-"""
-
-
-_EXTRACT = """
-cd /lab/out
-dpkg-deb --fsys-tarfile linux-source-*.deb | tar -x --wildcards '*/linux-source-*.tar.xz'
-"""
 
 
 def _our_sources() -> list[str]:
@@ -75,15 +58,9 @@ def _fetch(tree: Tree, version: str, target: Path) -> None:
     log = cache.sub("logs") / "kernel-scripts.log"
     log.write_bytes(b"")
     series = ".".join(version.split(".")[:2])
-    binds = [chroot.Bind(target, "/lab/out", "rw")] + chroot.network_binds()
-    if chroot.run(tree.path, ["sh", "-c", _FETCH, "sh", series], binds, log=log) != 0:
-        raise say.LabError(f"could not fetch linux-source-{series}:\n{tail(log)}")
-    package = next(target.glob("linux-source-*.deb"))
-    if chroot.run(tree.path, ["sh", "-c", _EXTRACT], binds, log=log) != 0:
-        raise say.LabError(f"could not unpack {package.name}:\n{tail(log)}")
-    package.unlink()
-    _unpack(next(target.glob("usr/src/linux-source-*.tar.xz")), target)
-    cache.remove(target / "usr")
+    archive = kernelsource.fetch(tree, f"linux-source-{series}", target, log)
+    _unpack(archive, target)
+    archive.unlink()
 
 
 def _scripts(tree: Tree, version: str) -> Path:

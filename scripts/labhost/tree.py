@@ -61,6 +61,8 @@ BOOKWORM = Recipe(
     series=(Series("6.1", None),),
 )
 
+DEBUG = "debug"     # the kernel of debugkernel.py, as a series
+
 OF_SERIES = {series.name: recipe for recipe in (TRIXIE, BOOKWORM) for series in recipe.series}
 
 
@@ -74,9 +76,9 @@ class Tree(NamedTuple):
         """The kernel image of a version."""
         return self.path / "boot" / f"vmlinuz-{version}"
 
-    def modules(self, version: str) -> Path:
-        """The modules of a kernel."""
-        return self.path / "lib/modules" / version
+    def guest_version(self, version: str) -> str:
+        """The kernel for inner guests: that of L1, unless it is made to be thorough and slow."""
+        return self.versions[TRIXIE.series[-1].name] if version == self.versions.get(DEBUG) else version
 
 
 # Nothing in the lab reads manuals, and a tree that is thrown away needs no sync.
@@ -207,11 +209,16 @@ def _build(recipe: Recipe, path: Path) -> None:
     builder.finish({name: version for name, version in versions.items() if version})
 
 
+def need_room(path: Path, much: int) -> None:
+    """Fail now, rather than half way."""
+    if shutil.disk_usage(path).free < much:
+        raise say.LabError(f"less than {much >> 30} GiB free in {path.parent}")
+
+
 def get(recipe: Recipe) -> Tree:
     """The finished tree, built on first use."""
     def build(path: Path) -> None:
-        if shutil.disk_usage(path).free < ROOM_NEEDED:
-            raise say.LabError(f"less than {ROOM_NEEDED >> 30} GiB free in {path.parent}")
+        need_room(path, ROOM_NEEDED)
         with say.step(f"building the {recipe.suite} tree (once, one to three minutes)"):
             _build(recipe, path)
     path = cache.entry("trees", recipe.key(), build, f"tree-{recipe.suite}")
@@ -220,6 +227,9 @@ def get(recipe: Recipe) -> Tree:
 
 def for_series(series: str) -> tuple[Tree, str]:
     """The tree that has a kernel series, and that kernel's version."""
+    if series == DEBUG:
+        from . import debugkernel   # which builds upon this module
+        return debugkernel.get()
     tree = get(OF_SERIES[series])
     if series not in tree.versions:
         raise say.LabError(f"the archive had no kernel {series} and none newer when {tree.path} was built")

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 /* The state machine as v2 shows it. */
 #include <errno.h>
-#include <linux/pci_regs.h>
 #include <unistd.h>
 
+#include "arcs.h"
 #include "harness.h"
 #include "igbvf.h"
 #include "state.h"
@@ -17,48 +17,6 @@ static const u32 targets[] = {
 	VFIO_DEVICE_STATE_PRE_COPY, VFIO_DEVICE_STATE_PRE_COPY_P2P,
 	STATES, 0x7fffffff, 0xffffffff,
 };
-
-static bool is_precopy(u32 state)
-{
-	return state == VFIO_DEVICE_STATE_PRE_COPY ||
-	       state == VFIO_DEVICE_STATE_PRE_COPY_P2P;
-}
-
-/*
- * What vfio_mig_get_next_state() leads to, for a function without data in
- * RESUMING: every path out of RESUMING begins with RESUMING -> STOP.
- */
-static int arc_result(struct vf *vf, u32 from, u32 to)
-{
-	if (!vf_state_offered(vf, to))
-		return -EINVAL;
-	if (from == to)
-		return 0;
-	if (from == VFIO_DEVICE_STATE_STOP_COPY && is_precopy(to))
-		return -EINVAL;
-	return from == VFIO_DEVICE_STATE_RESUMING ? -ENODATA : 0;
-}
-
-static bool arc_opens_stream(u32 from, u32 to)
-{
-	if (from == to)
-		return false;
-	if (is_precopy(from))
-		return to == VFIO_DEVICE_STATE_RESUMING;
-	return to == VFIO_DEVICE_STATE_STOP_COPY ||
-	       to == VFIO_DEVICE_STATE_RESUMING || is_precopy(to);
-}
-
-/* Into a state, by reset where there is no other way. */
-static void go(struct vf *vf, u32 state)
-{
-	if (vf_get_state(vf) == VFIO_DEVICE_STATE_RESUMING &&
-	    state != VFIO_DEVICE_STATE_RESUMING)
-		ASSERT_EQ(0, vf_reset(vf));
-	ASSERT_EQ(0, vf_set_state(vf, VFIO_DEVICE_STATE_RUNNING, NULL));
-	ASSERT_EQ(0, vf_set_state(vf, state, NULL));
-	ASSERT_EQ((int)state, vf_get_state(vf));
-}
 
 TEST(arc_matrix,
 	"every ordered pair of states ends where vfio_mig_get_next_state() "
@@ -83,7 +41,7 @@ TEST(arc_matrix,
 				if (from == VFIO_DEVICE_STATE_RESUMING)
 					ASSERT_EQ(0, vf_set_state(&vf, from, NULL));
 				else
-					go(&vf, from);
+					arc_go(&vf, from);
 			}
 			want = arc_result(&vf, from, to);
 			fd = -2;
@@ -259,29 +217,11 @@ TEST(reset_everywhere,
 	leave_every_state(leave_by_reset);
 }
 
-/* The bit in the PCIe capability, which vfio-pci turns into a reset. */
-static void leave_by_flr(struct vf *vf)
-{
-	u16 at = vf_config_read(vf, PCI_CAPABILITY_LIST) & 0xff, head;
-
-	for (; at; at = head >> 8) {
-		head = vf_config_read(vf, at);
-		if ((head & 0xff) == PCI_CAP_ID_EXP)
-			break;
-	}
-	ASSERT_NE((u16)0, at);
-	vf_config_write(vf, at + PCI_EXP_DEVCTL,
-			vf_config_read(vf, at + PCI_EXP_DEVCTL) |
-			PCI_EXP_DEVCTL_BCR_FLR);
-	vf_config_write(vf, PCI_COMMAND, PCI_COMMAND_MEMORY |
-			PCI_COMMAND_MASTER);
-}
-
 TEST(flr_everywhere,
 	"a function level reset through config space does what "
 	"VFIO_DEVICE_RESET does")
 {
-	leave_every_state(leave_by_flr);
+	leave_every_state(vf_flr);
 }
 
 TEST(reopen_everywhere,

@@ -24,7 +24,7 @@
 enum { RX0, RX1, TX0, TX1 };
 enum { BAL, BAH, LEN, SRR, DCA, WBAL, WBAH, HEAD, DCTL, TAIL, RING_REGS };
 enum { INT_IVAR0 = 5, INT_EIMS = 8, INT_KICK = 9 };
-enum { MBX_R2C = 32, MBX_HELD = 33, MBX_FLAGS = 34, MBX_RESERVED = 35 };
+enum { MBX_R2C = 16, MBX_HELD = 17, MBX_FLAGS = 18, MBX_LINK = 19 };
 enum { PF_FLAGS, PF_NR_UC = 3, PF_NR_MC, PF_VLAN_LAST1 = 6 };
 #define PF_MAC_AT	28
 
@@ -370,7 +370,7 @@ SPOIL_BY(kick, WORD(draft, RECORD_INTERRUPTS, INT_KICK), = 1u << 31)
 SPOIL_BY(mbx_r2c, WORD(draft, RECORD_MAILBOX, MBX_R2C), |= 1)
 SPOIL_BY(mbx_held, WORD(draft, RECORD_MAILBOX, MBX_HELD), |= 1u << 7)
 SPOIL_BY(mbx_flags, WORD(draft, RECORD_MAILBOX, MBX_FLAGS), |= 1u << 30)
-SPOIL_BY(mbx_reserved, WORD(draft, RECORD_MAILBOX, MBX_RESERVED), = 1)
+SPOIL_BY(mbx_link, WORD(draft, RECORD_MAILBOX, MBX_LINK), |= 1u << 2)
 SPOIL_BY(pf_flags, WORD(draft, RECORD_PF, PF_FLAGS), |= 1u << 31)
 SPOIL_BY(pf_nr_uc, WORD(draft, RECORD_PF, PF_NR_UC), = 33)
 SPOIL_BY(pf_nr_uc_huge, WORD(draft, RECORD_PF, PF_NR_UC), = 0xffffffff)
@@ -494,7 +494,7 @@ static const struct wrong wrongs[] = {
 	{ "V2PMAILBOX", -EINVAL, spoil_mbx_r2c },
 	{ "held mailbox command", -EINVAL, spoil_mbx_held },
 	{ "mailbox flags", -EINVAL, spoil_mbx_flags },
-	{ "reserved field of the mailbox", -EINVAL, spoil_mbx_reserved },
+	{ "link", -EINVAL, spoil_mbx_link },
 	{ "PF flags", -EINVAL, spoil_pf_flags },
 	{ "too many addresses", -EINVAL, spoil_pf_nr_uc },
 	{ "far too many addresses", -EINVAL, spoil_pf_nr_uc_huge },

@@ -12,6 +12,7 @@
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -283,6 +284,23 @@ int vf_reset(struct vf *vf)
 	return ioctl(vf->fd, VFIO_DEVICE_RESET) ? -errno : 0;
 }
 
+void vf_flr(struct vf *vf)
+{
+	u16 at = vf_config_read(vf, PCI_CAPABILITY_LIST) & 0xff, head;
+
+	for (; at; at = head >> 8) {
+		head = vf_config_read(vf, at);
+		if ((head & 0xff) == PCI_CAP_ID_EXP)
+			break;
+	}
+	ASSERT_NE((u16)0, at);
+	vf_config_write(vf, at + PCI_EXP_DEVCTL,
+			vf_config_read(vf, at + PCI_EXP_DEVCTL) |
+			PCI_EXP_DEVCTL_BCR_FLR);
+	vf_config_write(vf, PCI_COMMAND, PCI_COMMAND_MEMORY |
+			PCI_COMMAND_MASTER);
+}
+
 bool vf_state_offered(struct vf *vf, u32 state)
 {
 	u64 flags = vf_migration_flags(vf);
@@ -335,30 +353,39 @@ void vf_write(struct vf *vf, u32 offset, u32 value)
 }
 
 /* Where BAR0 can be mapped, by its sparse mmap capability. */
-static void find_rings(struct vf *vf)
+static bool find_rings(struct vf *vf)
 {
 	const struct vfio_region_info_cap_sparse_mmap *sparse;
 	struct vf_region region;
 
 	vf_region_info(vf, VFIO_PCI_BAR0_REGION_INDEX, &region);
 	if (!(region.info.flags & VFIO_REGION_INFO_FLAG_MMAP))
-		th_skip("the rings cannot be mapped on this host");
+		return false;
 	sparse = vf_region_cap(&region, VFIO_REGION_INFO_CAP_SPARSE_MMAP);
 	ASSERT_TRUE(sparse);
 	ASSERT_EQ(1u, sparse->nr_areas);
 	vf->rings_at = sparse->areas[0].offset;
 	vf->rings_size = sparse->areas[0].size;
+	return true;
 }
 
-void vf_map_rings(struct vf *vf)
+bool vf_try_map_rings(struct vf *vf)
 {
 	void *at;
 
-	find_rings(vf);
+	if (!find_rings(vf))
+		return false;
 	at = mmap(NULL, vf->rings_size, PROT_READ | PROT_WRITE, MAP_SHARED,
 		  vf->fd, vf->bar + vf->rings_at);
 	ASSERT_NE(MAP_FAILED, at);
 	vf->rings = at;
+	return true;
+}
+
+void vf_map_rings(struct vf *vf)
+{
+	if (!vf_try_map_rings(vf))
+		th_skip("the rings cannot be mapped on this host");
 }
 
 void vf_unmap_rings(struct vf *vf)
@@ -405,7 +432,8 @@ u16 vf_real_command(struct vf *vf)
 	return value;
 }
 
-void vf_enable_interrupts(struct vf *vf)
+/* One eventfd for each vector of an interrupt of VFIO's. */
+static void set_events(struct vf *vf, u32 index, const int *event, u32 count)
 {
 	struct {
 		struct vfio_irq_set set;
@@ -415,18 +443,38 @@ void vf_enable_interrupts(struct vf *vf)
 			.argsz = sizeof(arg),
 			.flags = VFIO_IRQ_SET_DATA_EVENTFD |
 				 VFIO_IRQ_SET_ACTION_TRIGGER,
-			.index = VFIO_PCI_MSIX_IRQ_INDEX,
-			.count = VECTORS,
+			.index = index,
+			.count = count,
 		},
 	};
+
+	ASSERT_LE(count, (u32)VECTORS);
+	memcpy(arg.fd, event, count * sizeof(*event));
+	ASSERT_EQ(0, ioctl(vf->fd, VFIO_DEVICE_SET_IRQS, &arg));
+}
+
+static int new_event(void)
+{
+	int event = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+
+	ASSERT_LE(0, event);
+	return event;
+}
+
+static bool wait_event(int event, int timeout_ms)
+{
+	struct pollfd poll_fd = { .fd = event, .events = POLLIN };
+
+	return poll(&poll_fd, 1, timeout_ms) == 1;
+}
+
+void vf_enable_interrupts(struct vf *vf)
+{
 	unsigned int vector;
 
-	for (vector = 0; vector < VECTORS; vector++) {
-		vf->event[vector] = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-		ASSERT_LE(0, vf->event[vector]);
-		arg.fd[vector] = vf->event[vector];
-	}
-	ASSERT_EQ(0, ioctl(vf->fd, VFIO_DEVICE_SET_IRQS, &arg));
+	for (vector = 0; vector < VECTORS; vector++)
+		vf->event[vector] = new_event();
+	set_events(vf, VFIO_PCI_MSIX_IRQ_INDEX, vf->event, VECTORS);
 }
 
 u64 vf_interrupts(struct vf *vf, unsigned int vector)
@@ -450,9 +498,7 @@ u64 vf_all_interrupts(struct vf *vf)
 
 bool vf_wait_interrupt(struct vf *vf, unsigned int vector, int timeout_ms)
 {
-	struct pollfd poll_fd = { .fd = vf->event[vector], .events = POLLIN };
-
-	return poll(&poll_fd, 1, timeout_ms) == 1;
+	return wait_event(vf->event[vector], timeout_ms);
 }
 
 static int sysfs_write(const char *path, const char *value)
@@ -492,6 +538,51 @@ void bdf_driver(const char *bdf, char *name, size_t size)
 	len = readlink(path, target, sizeof(target) - 1);
 	target[len < 0 ? 0 : len] = '\0';
 	snprintf(name, size, "%s", len < 0 ? "" : basename(target));
+}
+
+/*
+ * In a process that has nothing of the function open, or the unbind would wait
+ * for itself once the test has failed. It outlives the test, too, so that the
+ * next one finds a driver.
+ */
+static int unbind_and_bind(const char *bdf, const char *driver)
+{
+	int ret;
+
+	setsid();
+	close_range(STDERR_FILENO + 1, ~0u, 0);
+	ret = bdf_unbind(bdf);
+	if (ret)
+		th_log("unbind of %s: %s", bdf, strerror(-ret));
+	return bdf_bind(bdf, driver) || ret;
+}
+
+pid_t unbind_begin(struct vf *vf)
+{
+	int event = new_event();
+	char driver[64];
+	pid_t pid;
+
+	/* A mapping would be inherited. */
+	ASSERT_TRUE(!vf->rings);
+	bdf_driver(vf->bdf, driver, sizeof(driver));
+	/* VFIO asks for the function when the unbind has got as far as that. */
+	set_events(vf, VFIO_PCI_REQ_IRQ_INDEX, &event, 1);
+	pid = fork();
+	ASSERT_NE(-1, pid);
+	if (!pid)
+		_exit(unbind_and_bind(vf->bdf, driver));
+	ASSERT_TRUE(wait_event(event, 5000));
+	close(event);
+	return pid;
+}
+
+void unbind_end(pid_t pid)
+{
+	int status;
+
+	ASSERT_EQ(pid, waitpid(pid, &status, 0));
+	EXPECT_EQ(0, status);
 }
 
 void sleep_ms(unsigned int ms)

@@ -95,6 +95,7 @@ int vf_set_state(struct vf *vf, u32 state, int *fd);
 int vf_open_stream(struct vf *vf, u32 state);	/* the data fd */
 int vf_get_state(struct vf *vf);
 int vf_reset(struct vf *vf);
+void vf_flr(struct vf *vf);		/* the bit in the PCIe capability */
 bool vf_state_offered(struct vf *vf, u32 state);
 const char *state_name(u32 state);
 
@@ -104,7 +105,8 @@ const char *state_name(u32 state);
 /* BAR0 through read(2) and write(2), and through the mapping. */
 u32 vf_read(struct vf *vf, u32 offset);
 void vf_write(struct vf *vf, u32 offset, u32 value);
-void vf_map_rings(struct vf *vf);
+bool vf_try_map_rings(struct vf *vf);	/* false: this host cannot */
+void vf_map_rings(struct vf *vf);	/* skips the test if it cannot */
 void vf_unmap_rings(struct vf *vf);
 u32 vf_mread(struct vf *vf, u32 offset);
 void vf_mwrite(struct vf *vf, u32 offset, u32 value);
@@ -129,6 +131,14 @@ int iommu_unmap(struct iommu *iommu, u64 iova, u64 size);
 int bdf_unbind(const char *bdf);
 int bdf_bind(const char *bdf, const char *driver);
 void bdf_driver(const char *bdf, char *name, size_t size);
+
+/*
+ * Another process unbinds a function, and binds it again. unbind_begin() returns
+ * when the unbind waits for @vf, which is open, to be closed; unbind_end() when
+ * all is done.
+ */
+pid_t unbind_begin(struct vf *vf);
+void unbind_end(pid_t pid);
 
 void sleep_ms(unsigned int ms);
 u64 time_ms(void);
