@@ -209,6 +209,7 @@ def _machines(accel: str | None) -> list[Step]:
                                                      "0000:03:00.0 0000:04:00.0")),
             *(Step(f"{door} test {series}", _uapi_test(f"{door}_test", series, accel))
               for series in [*BOOTED, tree.DEBUG] for door in DOORS),
+            Step(f"fault test {FAULTS_ON}", _uapi_test("fault_test", FAULTS_ON, accel)),
             *(Step(f"refusals {door} {series}", _refusals(series, door, accel))
               for series, door in REFUSALS_OF),
             *(Step(f"demo {door} {series}", _demo(series, door, accel))
