@@ -14,7 +14,7 @@ from .tree import TRIXIE, Tree, get, tail
 INIT = source.CHECKOUT / "scripts/l1/initramfs-init"
 TRAFFIC = source.CHECKOUT / "scripts/l1/traffic.c"
 L2IMAGE = source.CHECKOUT / "scripts/labhost/l2image.py"
-V2_TEST = "selftests/vfio_migration"
+UAPI_TESTS = "selftests/vfio_migration"
 
 
 # Host code that shapes /artifacts, besides what stands in scripts/l1.
@@ -51,22 +51,23 @@ def traffic(tree: Tree) -> Path | None:
     return cache.entry("traffic", key, build) / "traffic"
 
 
-def v2_test(tree: Tree) -> Path | None:
-    """The static program that tests the v2 uAPI in L1."""
+def uapi_tests(tree: Tree) -> Path | None:
+    """A directory with the static programs that test the uAPI in L1."""
     names = [name for name in source.files()
-             if name.startswith((f"{V2_TEST}/", "driver/core/stream.", "driver/core/plain.h", "uapi/"))]
-    if f"{V2_TEST}/Makefile" not in names:
+             if name.startswith((f"{UAPI_TESTS}/", "driver/core/stream.", "driver/core/fsm.",
+                                 "driver/core/plain.h", "uapi/"))]
+    if f"{UAPI_TESTS}/Makefile" not in names:
         return None
     key = f"{tree.path.name}-{source.digest(names)}"
 
     def build(path: Path) -> None:
-        log = cache.sub("logs") / "v2_test.log"
+        log = cache.sub("logs") / "uapi_tests.log"
         log.write_bytes(b"")
-        line = ["make", "-C", f"/lab/project/{V2_TEST}", "O=/lab/out"]
+        line = ["make", "-j2", "-C", f"/lab/project/{UAPI_TESTS}", "O=/lab/out"]
         binds = [chroot.Bind(path, "/lab/out", "rw"), chroot.Bind(source.CHECKOUT, "/lab/project")]
         if chroot.run(tree.path, line, binds, log=log) != 0:
-            raise say.LabError(f"building {V2_TEST} failed:\n{tail(log, 30)}")
-    return cache.entry("v2_test", key, build) / "v2_test"
+            raise say.LabError(f"building {UAPI_TESTS} failed:\n{tail(log, 30)}")
+    return cache.entry("uapi_tests", key, build)
 
 
 def _inner_guest(root: Tree, tree: Tree, version: str, program: Path | None, target: Path) -> None:
@@ -95,7 +96,7 @@ def build(tree: Tree, version: str, bare: bool = False) -> Path:
     root = get(TRIXIE)
     ours = _ours(tree, version, bare)
     program = traffic(root)
-    tests = v2_test(root)
+    tests = uapi_tests(root)
     key = f"{version}-{cache.digest(tree.path.name, ours, program, tests, source.digest(_shaping()))}"
 
     def compose(path: Path) -> None:
@@ -105,7 +106,8 @@ def build(tree: Tree, version: str, bare: bool = False) -> Path:
             if program:
                 (path / "bin/traffic").hardlink_to(program)
             if tests:
-                (path / "bin/v2_test").hardlink_to(tests)
+                for test in tests.iterdir():
+                    (path / "bin" / test.name).hardlink_to(test)
             _inner_guest(root, tree, version, program, path / "l2")
             (path / "boot").mkdir()
             shutil.copy(tree.boot_file(version), path / "boot/vmlinuz")

@@ -175,7 +175,8 @@ def prune() -> None:
         if not free:
             return
         for kind, keep in (("jobs", KEEP_JOBS), ("trees", KEEP_TREES), ("artifacts", KEEP_ENTRIES),
-                           ("modules", KEEP_ENTRIES), ("traffic", KEEP_ENTRIES)):
+                           ("modules", KEEP_ENTRIES), ("traffic", KEEP_ENTRIES),
+                           ("uapi_tests", KEEP_ENTRIES)):
             entries = sorted(sub(kind).iterdir(), key=lambda path: path.stat().st_mtime)
             for path in entries[:-keep]:
                 _discard(path)

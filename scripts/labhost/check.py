@@ -20,7 +20,7 @@ CHECKPATCH_OF = "7.2"
 REFUSALS_OF = (("6.12", "v2"), ("6.12", "v1"), ("7.2", "v2"))
 DEMO_LIMIT = 1500
 REFUSALS_LIMIT = 1500
-V2_LIMIT = 900
+UAPI_LIMIT = 900
 UNIT_LIMIT = 900
 PROOF_LIMIT = 900
 TRIES = 3           # of a run whose guest hangs
@@ -131,10 +131,10 @@ def _refusals(series: str, door: str, accel: str | None) -> Callable:
     return run
 
 
-def _v2_test(series: str, accel: str | None) -> Callable:
+def _uapi_test(program: str, series: str, accel: str | None) -> Callable:
     def run(_log: Path) -> Outcome:
-        line = "python3 /project/scripts/l1/setup.py && exec /artifacts/bin/v2_test 0000:01:10.0 0000:02:10.0"
-        result = l1.run(l1.Request(series, ["sh", "-c", line], V2_LIMIT, accel=accel))
+        line = f"python3 /project/scripts/l1/setup.py && exec /artifacts/bin/{program} 0000:01:10.0 0000:02:10.0"
+        result = l1.run(l1.Request(series, ["sh", "-c", line], UAPI_LIMIT, accel=accel))
         return _from_tap(result.output(), result.status, result.problems, result.job)
     return run
 
@@ -173,7 +173,8 @@ def _computing() -> list[Step]:
 
 
 def _machines(accel: str | None) -> list[Step]:
-    return [*(Step(f"v2 test {series}", _v2_test(series, accel)) for series in BOOTED),
+    return [*(Step(f"{door} test {series}", _uapi_test(f"{door}_test", series, accel))
+              for series in BOOTED for door in ("v1", "v2")),
             *(Step(f"refusals {door} {series}", _refusals(series, door, accel))
               for series, door in REFUSALS_OF),
             *(Step(f"demo {door} {series}", _demo(series, door, accel))

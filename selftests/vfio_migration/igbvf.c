@@ -238,7 +238,7 @@ u32 nic_post(struct nic *nic, u32 number, unsigned int count)
 	return nic->tx;
 }
 
-static bool tx_wait(struct nic *nic)
+bool nic_wait_sent(struct nic *nic)
 {
 	volatile struct desc *desc = tx_desc(nic, (nic->tx + RING - 1) % RING);
 	u64 end = time_ms() + LIMIT_MS;
@@ -254,7 +254,7 @@ static bool tx_wait(struct nic *nic)
 bool nic_send(struct nic *nic, u32 number, unsigned int count)
 {
 	vf_write(nic->vf, TDT(0), nic_post(nic, number, count));
-	return tx_wait(nic);
+	return nic_wait_sent(nic);
 }
 
 bool nic_send_parts(struct nic *nic, const u8 *head, u16 head_len, u64 iova,
@@ -274,7 +274,7 @@ bool nic_send_parts(struct nic *nic, const u8 *head, u16 head_len, u64 iova,
 	nic->tx = (nic->tx + 1) % RING;
 	__sync_synchronize();
 	vf_write(nic->vf, TDT(0), nic->tx);
-	return tx_wait(nic);
+	return nic_wait_sent(nic);
 }
 
 int nic_receive_raw(struct nic *nic, u8 *frame, size_t size,

@@ -97,10 +97,11 @@ void nic_move(struct nic *nic, struct vf *vf);
 /*
  * Frames with numbers @number... nic_send() waits until they have left and
  * says whether they have; nic_post() only writes descriptors and returns the
- * tail to be written.
+ * tail to be written, nic_wait_sent() is the rest of it.
  */
 bool nic_send(struct nic *nic, u32 number, unsigned int count);
 u32 nic_post(struct nic *nic, u32 number, unsigned int count);
+bool nic_wait_sent(struct nic *nic);
 /* A frame of two parts, the second one at an address of the caller's. */
 bool nic_send_parts(struct nic *nic, const u8 *head, u16 head_len, u64 iova,
 		    u16 len);

@@ -165,6 +165,29 @@ bool state_whole(const struct state *state)
 	return false;
 }
 
+unsigned int state_sequences(const struct state *state)
+{
+	struct vfio_mig_record head;
+	unsigned int count = 0;
+	size_t at;
+
+	for (at = 0; at + sizeof(head) <= state->len;
+	     at += MIG_RECORD_SIZE(le32_to_cpu(head.length))) {
+		memcpy(&head, state->buf + at, sizeof(head));
+		count += le16_to_cpu(head.type) == VFIO_MIG_RECORD_HEADER;
+	}
+	return count;
+}
+
+u32 state_sequence(const struct state *state)
+{
+	struct vfio_mig_record head;
+
+	ASSERT_LE(sizeof(head), state->len);
+	memcpy(&head, state->buf, sizeof(head));
+	return le32_to_cpu(head.sequence);
+}
+
 void state_seal(struct state *state, size_t at)
 {
 	struct vfio_mig_record head;
@@ -202,12 +225,10 @@ void state_expect_same(const struct state *one, const struct state *other)
 void draft_of(struct draft *draft, const struct state *state)
 {
 	struct record record[RECORDS_MAX];
-	struct vfio_mig_record head;
 	unsigned int n, count = state_records(state, record);
 
 	memset(draft, 0, sizeof(*draft));
-	memcpy(&head, state->buf, sizeof(head));
-	draft->sequence = le32_to_cpu(head.sequence);
+	draft->sequence = state_sequence(state);
 	for (n = 0; n + 1 < count; n++) {
 		draft_add(draft, record[n].type, record[n].flags,
 			  record[n].length);

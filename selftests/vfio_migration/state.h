@@ -61,6 +61,10 @@ const struct record *state_find(const struct record *record,
  */
 bool state_whole(const struct state *state);
 
+/* How many sequences there are, and the number of the first one. */
+unsigned int state_sequences(const struct state *state);
+u32 state_sequence(const struct state *state);
+
 /* The record at @at has been changed: make its CRC fit. */
 void state_seal(struct state *state, size_t at);
 

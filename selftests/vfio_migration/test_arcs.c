@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /* The state machine as v2 shows it. */
 #include <errno.h>
-#include <linux/pci_regs.h>
 #include <unistd.h>
 
 #include "harness.h"
@@ -259,29 +258,11 @@ TEST(reset_everywhere,
 	leave_every_state(leave_by_reset);
 }
 
-/* The bit in the PCIe capability, which vfio-pci turns into a reset. */
-static void leave_by_flr(struct vf *vf)
-{
-	u16 at = vf_config_read(vf, PCI_CAPABILITY_LIST) & 0xff, head;
-
-	for (; at; at = head >> 8) {
-		head = vf_config_read(vf, at);
-		if ((head & 0xff) == PCI_CAP_ID_EXP)
-			break;
-	}
-	ASSERT_NE((u16)0, at);
-	vf_config_write(vf, at + PCI_EXP_DEVCTL,
-			vf_config_read(vf, at + PCI_EXP_DEVCTL) |
-			PCI_EXP_DEVCTL_BCR_FLR);
-	vf_config_write(vf, PCI_COMMAND, PCI_COMMAND_MEMORY |
-			PCI_COMMAND_MASTER);
-}
-
 TEST(flr_everywhere,
 	"a function level reset through config space does what "
 	"VFIO_DEVICE_RESET does")
 {
-	leave_every_state(leave_by_flr);
+	leave_every_state(vf_flr);
 }
 
 TEST(reopen_everywhere,

@@ -287,36 +287,19 @@ TEST(fd_after_unbind,
 	}
 }
 
-struct unbinder {
-	const char *bdf;
-	int ret;
-};
-
-static void *unbind_thread(void *arg)
-{
-	struct unbinder *unbinder = arg;
-
-	unbinder->ret = bdf_unbind(unbinder->bdf);
-	return NULL;
-}
-
 TEST(unbind_open,
 	"while an unbind waits for the user, states can be changed, what "
 	"needs a reset fails without hanging, and closing lets the unbind go "
 	"on")
 {
 	static struct state state;
-	struct unbinder unbinder = { .bdf = vf_bdf[0] };
 	struct iommu iommu = {};
-	char driver[64];
-	pthread_t thread;
 	struct vf vf;
 	int fd, ret;
+	pid_t pid;
 
-	bdf_driver(vf_bdf[0], driver, sizeof(driver));
 	vf_open(&vf, &iommu, vf_bdf[0]);
-	ASSERT_EQ(0, pthread_create(&thread, NULL, unbind_thread, &unbinder));
-	sleep_ms(200);
+	pid = unbind_begin(&vf);
 
 	state_save(&vf, &state);
 	ret = vf_set_state(&vf, VFIO_DEVICE_STATE_RESUMING, &fd);
@@ -331,9 +314,7 @@ TEST(unbind_open,
 	if (vf_get_state(&vf) != VFIO_DEVICE_STATE_RESUMING)
 		EXPECT_EQ(0, vf_set_state(&vf, VFIO_DEVICE_STATE_STOP_COPY, &fd));
 	vf_close(&vf);
-	ASSERT_EQ(0, pthread_join(thread, NULL));
-	EXPECT_EQ(0, unbinder.ret);
+	unbind_end(pid);
 	if (fd >= 0)
 		expect_dead(fd, VFIO_DEVICE_STATE_STOP_COPY);
-	EXPECT_EQ(0, bdf_bind(vf_bdf[0], driver));
 }

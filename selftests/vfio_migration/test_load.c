@@ -283,7 +283,7 @@ static void flip_some(unsigned int which)
 	static struct state state, wrong;
 	struct record record[RECORDS_MAX];
 	unsigned int count, n = 0, tried = 0;
-	size_t step = getenv("V2_TEST_ALL") ? 1 : SAMPLE;
+	size_t step = getenv("TEST_ALL") ? 1 : SAMPLE;
 	struct iommu iommu = {};
 	struct nic nic;
 	struct vf vf;

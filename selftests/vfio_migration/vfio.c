@@ -12,6 +12,7 @@
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -95,17 +96,39 @@ static int group_open(const char *bdf)
 	return fd;
 }
 
-static u64 region(struct vf *vf, u32 index, u64 *size)
+void vf_region_info(struct vf *vf, u32 index, struct vf_region *region)
 {
-	struct vfio_region_info info = {
-		.argsz = sizeof(info),
-		.index = index,
-	};
+	memset(region, 0, sizeof(*region));
+	region->info.argsz = sizeof(*region);
+	region->info.index = index;
+	ASSERT_EQ(0, ioctl(vf->fd, VFIO_DEVICE_GET_REGION_INFO, &region->info));
+	ASSERT_LE(region->info.argsz, sizeof(*region));
+}
 
-	ASSERT_EQ(0, ioctl(vf->fd, VFIO_DEVICE_GET_REGION_INFO, &info));
+const void *vf_region_cap(const struct vf_region *region, u16 id)
+{
+	const struct vfio_info_cap_header *cap;
+	u32 at;
+
+	if (!(region->info.flags & VFIO_REGION_INFO_FLAG_CAPS))
+		return NULL;
+	for (at = region->info.cap_offset; at; at = cap->next) {
+		ASSERT_LE(at + sizeof(*cap), sizeof(*region));
+		cap = (const void *)(region->bytes + at);
+		if (cap->id == id)
+			return cap;
+	}
+	return NULL;
+}
+
+static u64 region_offset(struct vf *vf, u32 index, u64 *size)
+{
+	struct vf_region region;
+
+	vf_region_info(vf, index, &region);
 	if (size)
-		*size = info.size;
-	return info.offset;
+		*size = region.info.size;
+	return region.info.offset;
 }
 
 static void device_open(struct vf *vf)
@@ -116,8 +139,8 @@ static void device_open(struct vf *vf)
 	if (vf->fd < 0)
 		th_log("no device fd of %s: %s", vf->bdf, strerror(errno));
 	ASSERT_LE(0, vf->fd);
-	vf->bar = region(vf, VFIO_PCI_BAR0_REGION_INDEX, &vf->bar_size);
-	vf->config = region(vf, VFIO_PCI_CONFIG_REGION_INDEX, NULL);
+	vf->bar = region_offset(vf, VFIO_PCI_BAR0_REGION_INDEX, &vf->bar_size);
+	vf->config = region_offset(vf, VFIO_PCI_CONFIG_REGION_INDEX, NULL);
 
 	command = vf_config_read(vf, PCI_COMMAND);
 	vf_config_write(vf, PCI_COMMAND,
@@ -261,6 +284,23 @@ int vf_reset(struct vf *vf)
 	return ioctl(vf->fd, VFIO_DEVICE_RESET) ? -errno : 0;
 }
 
+void vf_flr(struct vf *vf)
+{
+	u16 at = vf_config_read(vf, PCI_CAPABILITY_LIST) & 0xff, head;
+
+	for (; at; at = head >> 8) {
+		head = vf_config_read(vf, at);
+		if ((head & 0xff) == PCI_CAP_ID_EXP)
+			break;
+	}
+	ASSERT_NE((u16)0, at);
+	vf_config_write(vf, at + PCI_EXP_DEVCTL,
+			vf_config_read(vf, at + PCI_EXP_DEVCTL) |
+			PCI_EXP_DEVCTL_BCR_FLR);
+	vf_config_write(vf, PCI_COMMAND, PCI_COMMAND_MEMORY |
+			PCI_COMMAND_MASTER);
+}
+
 bool vf_state_offered(struct vf *vf, u32 state)
 {
 	u64 flags = vf_migration_flags(vf);
@@ -315,24 +355,13 @@ void vf_write(struct vf *vf, u32 offset, u32 value)
 /* Where BAR0 can be mapped, by its sparse mmap capability. */
 static void find_rings(struct vf *vf)
 {
-	u64 buf[64] = {};
-	struct vfio_region_info *info = (void *)buf;
-	struct vfio_region_info_cap_sparse_mmap *sparse = NULL;
-	struct vfio_info_cap_header *cap;
-	u32 at;
+	const struct vfio_region_info_cap_sparse_mmap *sparse;
+	struct vf_region region;
 
-	info->argsz = sizeof(buf);
-	info->index = VFIO_PCI_BAR0_REGION_INDEX;
-	ASSERT_EQ(0, ioctl(vf->fd, VFIO_DEVICE_GET_REGION_INFO, info));
-	if (!(info->flags & VFIO_REGION_INFO_FLAG_MMAP))
+	vf_region_info(vf, VFIO_PCI_BAR0_REGION_INDEX, &region);
+	if (!(region.info.flags & VFIO_REGION_INFO_FLAG_MMAP))
 		th_skip("the rings cannot be mapped on this host");
-	ASSERT_TRUE(info->flags & VFIO_REGION_INFO_FLAG_CAPS);
-	ASSERT_LE(info->argsz, sizeof(buf));
-	for (at = info->cap_offset; at; at = cap->next) {
-		cap = (void *)((u8 *)info + at);
-		if (cap->id == VFIO_REGION_INFO_CAP_SPARSE_MMAP)
-			sparse = (void *)cap;
-	}
+	sparse = vf_region_cap(&region, VFIO_REGION_INFO_CAP_SPARSE_MMAP);
 	ASSERT_TRUE(sparse);
 	ASSERT_EQ(1u, sparse->nr_areas);
 	vf->rings_at = sparse->areas[0].offset;
@@ -394,7 +423,8 @@ u16 vf_real_command(struct vf *vf)
 	return value;
 }
 
-void vf_enable_interrupts(struct vf *vf)
+/* One eventfd for each vector of an interrupt of VFIO's. */
+static void set_events(struct vf *vf, u32 index, const int *event, u32 count)
 {
 	struct {
 		struct vfio_irq_set set;
@@ -404,18 +434,38 @@ void vf_enable_interrupts(struct vf *vf)
 			.argsz = sizeof(arg),
 			.flags = VFIO_IRQ_SET_DATA_EVENTFD |
 				 VFIO_IRQ_SET_ACTION_TRIGGER,
-			.index = VFIO_PCI_MSIX_IRQ_INDEX,
-			.count = VECTORS,
+			.index = index,
+			.count = count,
 		},
 	};
+
+	ASSERT_LE(count, (u32)VECTORS);
+	memcpy(arg.fd, event, count * sizeof(*event));
+	ASSERT_EQ(0, ioctl(vf->fd, VFIO_DEVICE_SET_IRQS, &arg));
+}
+
+static int new_event(void)
+{
+	int event = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+
+	ASSERT_LE(0, event);
+	return event;
+}
+
+static bool wait_event(int event, int timeout_ms)
+{
+	struct pollfd poll_fd = { .fd = event, .events = POLLIN };
+
+	return poll(&poll_fd, 1, timeout_ms) == 1;
+}
+
+void vf_enable_interrupts(struct vf *vf)
+{
 	unsigned int vector;
 
-	for (vector = 0; vector < VECTORS; vector++) {
-		vf->event[vector] = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-		ASSERT_LE(0, vf->event[vector]);
-		arg.fd[vector] = vf->event[vector];
-	}
-	ASSERT_EQ(0, ioctl(vf->fd, VFIO_DEVICE_SET_IRQS, &arg));
+	for (vector = 0; vector < VECTORS; vector++)
+		vf->event[vector] = new_event();
+	set_events(vf, VFIO_PCI_MSIX_IRQ_INDEX, vf->event, VECTORS);
 }
 
 u64 vf_interrupts(struct vf *vf, unsigned int vector)
@@ -439,9 +489,7 @@ u64 vf_all_interrupts(struct vf *vf)
 
 bool vf_wait_interrupt(struct vf *vf, unsigned int vector, int timeout_ms)
 {
-	struct pollfd poll_fd = { .fd = vf->event[vector], .events = POLLIN };
-
-	return poll(&poll_fd, 1, timeout_ms) == 1;
+	return wait_event(vf->event[vector], timeout_ms);
 }
 
 static int sysfs_write(const char *path, const char *value)
@@ -481,6 +529,51 @@ void bdf_driver(const char *bdf, char *name, size_t size)
 	len = readlink(path, target, sizeof(target) - 1);
 	target[len < 0 ? 0 : len] = '\0';
 	snprintf(name, size, "%s", len < 0 ? "" : basename(target));
+}
+
+/*
+ * In a process that has nothing of the function open, or the unbind would wait
+ * for itself once the test has failed. It outlives the test, too, so that the
+ * next one finds a driver.
+ */
+static int unbind_and_bind(const char *bdf, const char *driver)
+{
+	int ret;
+
+	setsid();
+	close_range(STDERR_FILENO + 1, ~0u, 0);
+	ret = bdf_unbind(bdf);
+	if (ret)
+		th_log("unbind of %s: %s", bdf, strerror(-ret));
+	return bdf_bind(bdf, driver) || ret;
+}
+
+pid_t unbind_begin(struct vf *vf)
+{
+	int event = new_event();
+	char driver[64];
+	pid_t pid;
+
+	/* A mapping would be inherited. */
+	ASSERT_TRUE(!vf->rings);
+	bdf_driver(vf->bdf, driver, sizeof(driver));
+	/* VFIO asks for the function when the unbind has got as far as that. */
+	set_events(vf, VFIO_PCI_REQ_IRQ_INDEX, &event, 1);
+	pid = fork();
+	ASSERT_NE(-1, pid);
+	if (!pid)
+		_exit(unbind_and_bind(vf->bdf, driver));
+	ASSERT_TRUE(wait_event(event, 5000));
+	close(event);
+	return pid;
+}
+
+void unbind_end(pid_t pid)
+{
+	int status;
+
+	ASSERT_EQ(pid, waitpid(pid, &status, 0));
+	EXPECT_EQ(0, status);
 }
 
 void sleep_ms(unsigned int ms)

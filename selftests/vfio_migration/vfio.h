@@ -64,6 +64,22 @@ void vf_reopen(struct vf *vf);		/* close the device fd and open it again */
 void vf_close_device(struct vf *vf);
 void vf_close(struct vf *vf);		/* the group, too */
 
+/**
+ * struct vf_region - what VFIO says about a region
+ * @info: the fixed part
+ * @bytes: the same, with capabilities behind
+ */
+struct vf_region {
+	union {
+		struct vfio_region_info info;
+		u8 bytes[512] __attribute__((aligned(8)));
+	};
+};
+
+void vf_region_info(struct vf *vf, u32 index, struct vf_region *region);
+/* A capability of the region, or NULL. */
+const void *vf_region_cap(const struct vf_region *region, u16 id);
+
 /* VFIO_DEVICE_FEATURE; @size bytes of @payload. 0 or -errno. */
 int vf_feature(struct vf *vf, u32 flags, void *payload, size_t size);
 int vf_feature_argsz(struct vf *vf, u32 flags, void *payload, size_t size,
@@ -79,6 +95,7 @@ int vf_set_state(struct vf *vf, u32 state, int *fd);
 int vf_open_stream(struct vf *vf, u32 state);	/* the data fd */
 int vf_get_state(struct vf *vf);
 int vf_reset(struct vf *vf);
+void vf_flr(struct vf *vf);		/* the bit in the PCIe capability */
 bool vf_state_offered(struct vf *vf, u32 state);
 const char *state_name(u32 state);
 
@@ -113,6 +130,14 @@ int iommu_unmap(struct iommu *iommu, u64 iova, u64 size);
 int bdf_unbind(const char *bdf);
 int bdf_bind(const char *bdf, const char *driver);
 void bdf_driver(const char *bdf, char *name, size_t size);
+
+/*
+ * Another process unbinds a function, and binds it again. unbind_begin() returns
+ * when the unbind waits for @vf, which is open, to be closed; unbind_end() when
+ * all is done.
+ */
+pid_t unbind_begin(struct vf *vf);
+void unbind_end(pid_t pid);
 
 void sleep_ms(unsigned int ms);
 u64 time_ms(void);

@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Tests of the v2 migration uAPI on two 82576 virtual functions, each alone in
- * its IOMMU group, bound to igbvf-vfio-pci, on NICs whose links see each
- * other, each with an address set by the administrator:
+ * What v1_test and v2_test have in common: they test a door of the migration
+ * uAPI each, on two 82576 virtual functions, each alone in its IOMMU group,
+ * bound to igbvf-vfio-pci, on NICs whose links see each other, each with an
+ * address set by the administrator:
  *
+ *	v1_test BDF BDF [NAME...]
  *	v2_test BDF BDF [NAME...]
  *
  * A NAME is the name of a test or a pattern. Output is TAP.
  *
- * V2_TEST_ALL=1 in the environment tries every byte where a sample is the
+ * TEST_ALL=1 in the environment tries every byte where a sample is the
  * default.
  */
 #include <stdio.h>
