@@ -35,6 +35,9 @@
  * @data_size: saving, RO: bytes of the segment. Resuming, WO: so many bytes
  *	have been placed at @data_offset; consumes them
  *
+ * Where there is no stream in that direction, @pending_bytes reads 0, and
+ * @data_offset and @data_size are refused with -EINVAL. So is what is RO or WO.
+ *
  * Fields are accessed at their own width and offset only; anything else is
  * refused with -EINVAL and changes nothing. The data window begins at a page
  * boundary behind; it takes accesses of any width and alignment, and can be

@@ -128,6 +128,19 @@ bool th_check(bool good, const char *file, int line, const char *expr,
 	return false;
 }
 
+unsigned int th_seed(void)
+{
+	static atomic_uint seed;
+
+	return atomic_fetch_add(&seed, 0x9e3779b9);
+}
+
+unsigned int th_dice(unsigned int *seed, unsigned int sides)
+{
+	*seed = *seed * 1664525 + 1013904223;
+	return (*seed >> 8) % sides;
+}
+
 static double now(void)
 {
 	struct timespec time;

@@ -78,6 +78,11 @@ void th_abort(void) __attribute__((noreturn));
 /* Run @fn twice at once, in two processes, with 0 and with 1. */
 void th_both(void (*fn)(unsigned int which));
 
+/* Another seed for each thread that asks, the same ones in each run. */
+unsigned int th_seed(void);
+/* A number below @sides. */
+unsigned int th_dice(unsigned int *seed, unsigned int sides);
+
 /* A failure, if @good is false. */
 bool th_check(bool good, const char *file, int line, const char *expr,
 	      const char *relation, long long expected, long long seen);

@@ -37,8 +37,8 @@ struct way {
 };
 
 static const struct way ways[] = {
-	{ "mmap", vf_mread, vf_mwrite },
 	{ "read and write", vf_read, vf_write },
+	{ "mmap", vf_mread, vf_mwrite },
 };
 
 /* Quiet, with the nic's state in it in any case. */
@@ -54,9 +54,9 @@ static void go_quiet(struct vf *vf, u32 state)
 	ASSERT_EQ(0, state_load(vf, &saved));
 }
 
-static void shielded_doorbells(struct vf *vf, u32 state, const struct way *way)
+static void shielded_doorbells(struct vf *vf, u32 state, const struct way *way,
+			       const struct way *other)
 {
-	const struct way *other = &ways[way == &ways[0]];
 	struct real before, quiet, after;
 	struct nic nic;
 	u64 print;
@@ -115,18 +115,20 @@ TEST_ALONE(quiet_doorbells,
 	"effect with RUNNING")
 {
 	struct iommu iommu = {};
-	unsigned int n, w;
+	unsigned int n, w, nr_ways;
 	struct vf vf;
 
 	vf_open(&vf, &iommu, vf_bdf[0]);
 	if (!vf_real(&vf).known)
 		th_skip("the PF does not show the function's registers");
-	vf_map_rings(&vf);
+	/* Some hosts have only the first one. */
+	nr_ways = vf_try_map_rings(&vf) ? ARRAY_SIZE(ways) : 1;
 	for_each_quiet(n, &vf, ARRAY_SIZE(quiet_states)) {
-		for (w = 0; w < ARRAY_SIZE(ways); w++) {
+		for (w = 0; w < nr_ways; w++) {
 			th_context("%s, %s", state_name(quiet_states[n]),
 				   ways[w].name);
-			shielded_doorbells(&vf, quiet_states[n], &ways[w]);
+			shielded_doorbells(&vf, quiet_states[n], &ways[w],
+					   &ways[(w + 1) % nr_ways]);
 		}
 	}
 }

@@ -4,8 +4,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/pci_regs.h>
-#include <linux/userfaultfd.h>
-#include <poll.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -15,104 +13,13 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "harness.h"
 #include "igbvf.h"
+#include "stall.h"
 #include "state.h"
 #include "vfio.h"
-
-#define PAGE	4096u
-
-/* A page whose first use stalls until stall_end(). */
-struct stall {
-	int uffd;
-	u8 *page;
-};
-
-static void stall_begin(struct stall *stall)
-{
-	struct uffdio_api api = { .api = UFFD_API };
-	struct uffdio_register reg = {
-		.mode = UFFDIO_REGISTER_MODE_MISSING,
-		.range.len = PAGE,
-	};
-
-	stall->uffd = syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK);
-	if (stall->uffd < 0 || ioctl(stall->uffd, UFFDIO_API, &api))
-		th_skip("no userfaultfd: %s", strerror(errno));
-	stall->page = mmap(NULL, PAGE, PROT_READ | PROT_WRITE,
-			   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	ASSERT_NE(MAP_FAILED, (void *)stall->page);
-	reg.range.start = (uintptr_t)stall->page;
-	ASSERT_EQ(0, ioctl(stall->uffd, UFFDIO_REGISTER, &reg));
-}
-
-/* Has somebody run into it? */
-static void stall_wait(struct stall *stall)
-{
-	struct pollfd poll_fd = { .fd = stall->uffd, .events = POLLIN };
-	struct uffd_msg msg;
-
-	ASSERT_EQ(1, poll(&poll_fd, 1, 5000));
-	ASSERT_EQ((ssize_t)sizeof(msg), read(stall->uffd, &msg, sizeof(msg)));
-	ASSERT_EQ(UFFD_EVENT_PAGEFAULT, (int)msg.event);
-}
-
-static void stall_end(struct stall *stall, const void *content)
-{
-	struct uffdio_copy copy = {
-		.dst = (uintptr_t)stall->page,
-		.src = (uintptr_t)content,
-		.len = PAGE,
-	};
-
-	ASSERT_EQ(0, ioctl(stall->uffd, UFFDIO_COPY, &copy));
-}
-
-static void stall_close(struct stall *stall)
-{
-	munmap(stall->page, PAGE);
-	close(stall->uffd);
-}
-
-/* A read or write by a thread of its own. */
-struct transfer {
-	pthread_t thread;
-	int fd;
-	bool write;
-	void *buf;
-	size_t len;
-	ssize_t ret;
-	atomic_bool done;
-};
-
-static void *transfer_thread(void *arg)
-{
-	struct transfer *transfer = arg;
-
-	transfer->ret = transfer->write ?
-		write(transfer->fd, transfer->buf, transfer->len) :
-		read(transfer->fd, transfer->buf, transfer->len);
-	if (transfer->ret < 0)
-		transfer->ret = -errno;
-	atomic_store(&transfer->done, true);
-	return NULL;
-}
-
-static void transfer_start(struct transfer *transfer)
-{
-	atomic_store(&transfer->done, false);
-	ASSERT_EQ(0, pthread_create(&transfer->thread, NULL, transfer_thread,
-				    transfer));
-}
-
-static ssize_t transfer_end(struct transfer *transfer)
-{
-	ASSERT_EQ(0, pthread_join(transfer->thread, NULL));
-	return transfer->ret;
-}
 
 /* What must not have to wait for a stalled user. */
 static void expect_responsive(struct vf *vf, u32 state)
@@ -568,32 +475,18 @@ static void on_bus(int signal)
 	_exit(1);
 }
 
-/* Another one for each thread, and the same in each run. */
-static u32 new_seed(void)
-{
-	static atomic_uint seed;
-
-	return atomic_fetch_add(&seed, 0x9e3779b9);
-}
-
-static u32 dice(u32 *seed, u32 sides)
-{
-	*seed = *seed * 1664525 + 1013904223;
-	return (*seed >> 8) % sides;
-}
-
 static void *storm_states(void *arg)
 {
 	struct storm *storm = arg;
-	u32 seed = new_seed(), state;
+	u32 seed = th_seed(), state;
 	int fd, ret;
 
 	while (!atomic_load(&storm->stop)) {
 		fd = -1;
 		/* RESUMING costs a reset to get in, and as a rule one to leave. */
 		do {
-			state = 1 + dice(&seed, STATES - 1);
-		} while (state == VFIO_DEVICE_STATE_RESUMING && dice(&seed, 20));
+			state = 1 + th_dice(&seed, STATES - 1);
+		} while (state == VFIO_DEVICE_STATE_RESUMING && th_dice(&seed, 20));
 		ret = vf_set_state(storm->vf, state, &fd);
 		if (!ret && fd >= 0) {
 			fd = atomic_exchange(&storm->fd, fd);
@@ -608,11 +501,11 @@ static void *storm_states(void *arg)
 static void *storm_resets(void *arg)
 {
 	struct storm *storm = arg;
-	u32 seed = new_seed();
+	u32 seed = th_seed();
 
 	while (!atomic_load(&storm->stop)) {
 		EXPECT_EQ(0, vf_reset(storm->vf));
-		sleep_ms(dice(&seed, 60));
+		sleep_ms(th_dice(&seed, 60));
 		atomic_fetch_add(&storm->count[2], 1);
 	}
 	return NULL;
@@ -621,7 +514,7 @@ static void *storm_resets(void *arg)
 static void *storm_reads(void *arg)
 {
 	struct storm *storm = arg;
-	u32 seed = new_seed();
+	u32 seed = th_seed();
 	u8 buf[256];
 	int fd;
 
@@ -629,7 +522,7 @@ static void *storm_reads(void *arg)
 		fd = dup(atomic_load(&storm->fd));
 		if (fd < 0)
 			continue;
-		if (read(fd, buf, dice(&seed, sizeof(buf))) >= 0)
+		if (read(fd, buf, th_dice(&seed, sizeof(buf))) >= 0)
 			atomic_fetch_add(&storm->count[3], 1);
 		close(fd);
 	}
@@ -639,7 +532,7 @@ static void *storm_reads(void *arg)
 static void *storm_writes(void *arg)
 {
 	struct storm *storm = arg;
-	u32 seed = new_seed();
+	u32 seed = th_seed();
 	size_t len;
 	int fd;
 
@@ -647,8 +540,8 @@ static void *storm_writes(void *arg)
 		fd = dup(atomic_load(&storm->fd));
 		if (fd < 0)
 			continue;
-		len = dice(&seed, 2) ? storm->state->len :
-				       dice(&seed, storm->state->len);
+		len = th_dice(&seed, 2) ? storm->state->len :
+				       th_dice(&seed, storm->state->len);
 		if (write(fd, storm->state->buf, len) >= 0)
 			atomic_fetch_add(&storm->count[4], 1);
 		close(fd);
@@ -659,14 +552,14 @@ static void *storm_writes(void *arg)
 static void *storm_config(void *arg)
 {
 	struct storm *storm = arg;
-	u32 seed = new_seed();
+	u32 seed = th_seed();
 	u8 config[256];
 
 	while (!atomic_load(&storm->stop)) {
-		if (dice(&seed, 2))
+		if (th_dice(&seed, 2))
 			vf_config_write(storm->vf, PCI_COMMAND,
 					PCI_COMMAND_MEMORY |
-					(dice(&seed, 2) ? PCI_COMMAND_MASTER : 0));
+					(th_dice(&seed, 2) ? PCI_COMMAND_MASTER : 0));
 		EXPECT_EQ((ssize_t)256, pread(storm->vf->fd, config, 256,
 					      storm->vf->config));
 		atomic_fetch_add(&storm->count[5], 1);
@@ -686,19 +579,19 @@ static const u32 slow[] = { V2PMAILBOX, VTCTRL };
 static void *storm_registers(void *arg)
 {
 	struct storm *storm = arg;
-	u32 seed = new_seed(), offset, value;
+	u32 seed = th_seed(), offset, value;
 
 	while (!atomic_load(&storm->stop)) {
-		offset = harmless[dice(&seed, ARRAY_SIZE(harmless))];
-		if (!dice(&seed, 500))
-			offset = slow[dice(&seed, ARRAY_SIZE(slow))];
-		value = dice(&seed, 2) ? dice(&seed, 16) : DCTL_ENABLE;
+		offset = harmless[th_dice(&seed, ARRAY_SIZE(harmless))];
+		if (!th_dice(&seed, 500))
+			offset = slow[th_dice(&seed, ARRAY_SIZE(slow))];
+		value = th_dice(&seed, 2) ? th_dice(&seed, 16) : DCTL_ENABLE;
 		if (offset == VTCTRL)
 			value = 1u << 26;
 		if (offset == VMBMEM(0))
 			value = MSG_RESET;
 		/* Both may fail while it is being reset. */
-		if (dice(&seed, 2)) {
+		if (th_dice(&seed, 2)) {
 			if (pread(storm->vf->fd, &value, 4,
 				  storm->vf->bar + offset) == 4)
 				atomic_fetch_add(&storm->count[6], 1);
@@ -726,12 +619,12 @@ static void *storm_mapping(void *arg)
 {
 	static const u32 offsets[] = { RDT(0), TDT(0), RXDCTL(1), TDT(1) };
 	struct storm *storm = arg;
-	u32 seed = new_seed();
+	u32 seed = th_seed();
 
-	while (!atomic_load(&storm->stop)) {
-		touch(storm->vf, offsets[dice(&seed, ARRAY_SIZE(offsets))],
-		      dice(&seed, 8));
-		if (!dice(&seed, 50) &&
+	while (storm->vf->rings && !atomic_load(&storm->stop)) {
+		touch(storm->vf, offsets[th_dice(&seed, ARRAY_SIZE(offsets))],
+		      th_dice(&seed, 8));
+		if (!th_dice(&seed, 50) &&
 		    !iommu_map(storm->vf->iommu, storm->vf->rings, 0x20000000,
 			       storm->vf->rings_size))
 			iommu_unmap(storm->vf->iommu, 0x20000000,
@@ -762,7 +655,7 @@ TEST_ALONE(storm,
 	vf_open_both(vf, &iommu);
 	state_save(&vf[0], &blank);
 	ASSERT_EQ(0, vf_set_state(&vf[0], VFIO_DEVICE_STATE_RUNNING, NULL));
-	vf_map_rings(&vf[0]);
+	vf_try_map_rings(&vf[0]);
 	storm.vf = &vf[0];
 	for (n = 0; n < ARRAY_SIZE(what); n++)
 		ASSERT_EQ(0, pthread_create(&thread[n], NULL, what[n], &storm));

@@ -105,7 +105,8 @@ const char *state_name(u32 state);
 /* BAR0 through read(2) and write(2), and through the mapping. */
 u32 vf_read(struct vf *vf, u32 offset);
 void vf_write(struct vf *vf, u32 offset, u32 value);
-void vf_map_rings(struct vf *vf);
+bool vf_try_map_rings(struct vf *vf);	/* false: this host cannot */
+void vf_map_rings(struct vf *vf);	/* skips the test if it cannot */
 void vf_unmap_rings(struct vf *vf);
 u32 vf_mread(struct vf *vf, u32 offset);
 void vf_mwrite(struct vf *vf, u32 offset, u32 value);
