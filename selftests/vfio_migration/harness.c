@@ -41,6 +41,8 @@ struct run {
 };
 
 static struct th_test *first, **last = &first;
+static struct th_scene *first_scene, **last_scene = &first_scene;
+static unsigned int factor = 1;
 static struct outcome *shared;		/* one for each lane */
 static struct outcome *outcome;		/* of the test that this process runs */
 static __thread char context[120];
@@ -49,6 +51,17 @@ void th_register(struct th_test *test)
 {
 	*last = test;
 	last = &test->next;
+}
+
+void th_register_scene(struct th_scene *scene)
+{
+	*last_scene = scene;
+	last_scene = &scene->next;
+}
+
+unsigned int th_times(unsigned int count)
+{
+	return count * factor;
 }
 
 /* One write() per line: threads and processes share the output. */
@@ -72,6 +85,11 @@ void th_log(const char *fmt, ...)
 	va_start(args, fmt);
 	say(fmt, args);
 	va_end(args);
+}
+
+void th_total(const char *name, unsigned long long count)
+{
+	th_log("total: %s %llu", name, count);
 }
 
 void th_context(const char *fmt, ...)
@@ -236,7 +254,7 @@ static void start(struct run *run, struct th_test *test, unsigned int lane)
 /* Has it come to an end? */
 static void look(struct run *run)
 {
-	unsigned int limit = run->test->limit * slower;
+	unsigned int limit = th_times(run->test->limit) * slower;
 	double late = now() - run->began - limit;
 	unsigned int failures;
 	int status;
@@ -304,7 +322,22 @@ static void run_all(bool alone, int argc, char **argv)
 	} while (running);
 }
 
-int th_main(int argc, char **argv)
+/* From @scene on; and back, also if one of them cannot be prepared. */
+static bool run_within(struct th_scene *scene, int argc, char **argv)
+{
+	bool good;
+
+	if (!scene) {
+		run_all(false, argc, argv);
+		run_all(true, argc, argv);
+		return true;
+	}
+	good = scene->begin() && run_within(scene->next, argc, argv);
+	scene->end();
+	return good;
+}
+
+int th_main(unsigned int times, int argc, char **argv)
 {
 	double began = now();
 
@@ -316,9 +349,12 @@ int th_main(int argc, char **argv)
 	if (!access(LOCKDEP, F_OK))
 		slower = SLOWER;
 	setvbuf(stdout, NULL, _IONBF, 0);
+	factor = times;
 	printf("TAP version 13\n");
-	run_all(false, argc, argv);
-	run_all(true, argc, argv);
+	if (!run_within(first_scene, argc, argv)) {
+		printf("Bail out! the scene cannot be prepared\n");
+		return 2;
+	}
 	printf("1..%u\n# %u passed, %u failed, %u skipped in %.1f s\n", done,
 	       done - failed - skipped, failed, skipped, now() - began);
 	return failed || !done;
