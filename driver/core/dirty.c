@@ -490,11 +490,60 @@ static int mig_dirty_start(struct vfio_pci_mig *mig)
 }
 
 /**
+ * mig_dirty_stop - the device is being closed: end the poller
+ * @mig: the device
+ *
+ * It may still be working. mig_dirty_close() is to follow when it is not.
+ */
+void mig_dirty_stop(struct vfio_pci_mig *mig)
+{
+	if (mig->dirty.poller)
+		kthread_stop(mig->dirty.poller);
+	mig->dirty.poller = NULL;
+}
+
+/* Nothing is recorded any more. */
+static void mig_dirty_drop(struct vfio_pci_mig *mig)
+{
+	struct mig_dirty *dirty = &mig->dirty;
+	struct mig_posted_page *page;
+	unsigned long index;
+
+	mig->backend->track->stop(mig);
+
+	/* Marks that are owed to memory that has not come back yet. */
+	mutex_lock(&dirty->lock);
+	dirty->fence_end = jiffies;
+	xa_for_each(&dirty->posted, index, page)
+		mig_page_retry(mig, index, page);
+	WARN_ON_ONCE(dirty->pages);
+	mutex_unlock(&dirty->lock);
+}
+
+/* There is nobody to report to, such as on iommufd: the user can have it all. */
+static void mig_dirty_abandon(struct vfio_pci_mig *mig)
+{
+	const struct vfio_pci_mig_track_ops *ops = mig->backend->track;
+
+	mig_dirty_stop(mig);
+	mig_dirty_hold(mig);
+	mig_device_lock(mig);
+	mig_shield_zap(mig);
+	mig_shield_sync(mig);
+	ops->look(mig);
+	ops->apply(mig);
+	WRITE_ONCE(mig->tracking, false);
+	mig_device_unlock(mig);
+	mig_dirty_drop(mig);
+	mig_dirty_resume(mig);
+}
+
+/**
  * mig_dirty_saving - the device is SAVING and RUNNING
  * @mig: the device; the state lock is held
  *
  * Tracking and the scope begin here. If that fails, all pages go on being
- * reported.
+ * reported, if they are.
  */
 void mig_dirty_saving(struct vfio_pci_mig *mig)
 {
@@ -512,6 +561,8 @@ void mig_dirty_saving(struct vfio_pci_mig *mig)
 		}
 	}
 	mig_dirty_take_scope(mig);
+	if (!mig->dirty.scope)
+		mig_dirty_abandon(mig);
 }
 
 /**
@@ -537,40 +588,15 @@ int mig_dirty_open(struct vfio_pci_mig *mig)
 }
 
 /**
- * mig_dirty_stop - the device is being closed
- * @mig: the device; the state lock is not held
- *
- * It may still be working. mig_dirty_close() is to follow when it is not.
- */
-void mig_dirty_stop(struct vfio_pci_mig *mig)
-{
-	if (mig->dirty.poller)
-		kthread_stop(mig->dirty.poller);
-	mig->dirty.poller = NULL;
-}
-
-/**
  * mig_dirty_close - tracking ends
  * @mig: the device, silent, closed by its user
  */
 void mig_dirty_close(struct vfio_pci_mig *mig)
 {
-	struct mig_dirty *dirty = &mig->dirty;
-	struct mig_posted_page *page;
-	unsigned long index;
-
 	if (!mig->tracking)
 		return;
-	mig->backend->track->stop(mig);
 	mig->tracking = false;
-
-	/* Marks that are owed, to memory that is still not there. */
-	mutex_lock(&dirty->lock);
-	dirty->fence_end = jiffies;
-	xa_for_each(&dirty->posted, index, page)
-		mig_page_retry(mig, index, page);
-	WARN_ON_ONCE(dirty->pages);
-	mutex_unlock(&dirty->lock);
+	mig_dirty_drop(mig);
 }
 
 /**

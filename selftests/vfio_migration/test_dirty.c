@@ -375,7 +375,7 @@ TEST_ALONE(dirty_scope,
 	begin(&t, false);
 	EXPECT_EQ(PAGES, report(&t));
 	EXPECT_EQ(PAGES, report(&t));
-	ASSERT_EQ(0, vf_set_state(&t.vf, VFIO_DEVICE_STATE_STOP, NULL));
+	stop(&t);
 	EXPECT_EQ(PAGES, report(&t));
 	running(&t);
 	EXPECT_EQ(PAGES, report(&t));
