@@ -33,7 +33,7 @@
 #include "core.h"
 
 /* Pages that can be recorded at a time: 1 GiB. It bounds our own memory. */
-#define MIG_POSTED_MAX		(1u << 18)
+#define MIG_POSTED_MAX		BIT(18)
 
 /* No device has addresses beyond, so nothing can be mapped there. */
 #define MIG_IOVA_BITS		57
