@@ -22,8 +22,13 @@ static int mig_step_quiesce(struct vfio_pci_mig *mig)
 {
 	int ret;
 
+	/* What the user has told the device so far shall still be done. */
+	mig_dirty_forward(mig);
+	mig_dirty_hold(mig);
 	mig_device_lock(mig);
 	mig_shield_on(mig);
+	if (mig->tracking)
+		mig_shield_sync(mig);
 	ret = mig_fault(mig, MIG_POINT_BACKEND_QUIESCE);
 	if (!ret)
 		ret = mig->backend->quiesce(mig);
@@ -35,9 +40,12 @@ static int mig_step_quiesce(struct vfio_pci_mig *mig)
 		mig_shield_fill(mig);
 	}
 	mig_device_unlock(mig);
+	mig_dirty_resume(mig);
 
-	if (!ret)
+	if (!ret) {
 		mig_wait_interrupts(mig);
+		mig_dirty_settle(mig);
+	}
 	return ret;
 }
 
@@ -45,6 +53,8 @@ static int mig_step_release(struct vfio_pci_mig *mig)
 {
 	int ret;
 
+	mig_dirty_hold(mig);
+	mig_dirty_prepare(mig);
 	mig_device_lock(mig);
 	/* First close the stand-ins, then take what was written to them. */
 	mig_shield_on(mig);
@@ -62,6 +72,7 @@ static int mig_step_release(struct vfio_pci_mig *mig)
 		mig_shield_off(mig);
 	}
 	mig_device_unlock(mig);
+	mig_dirty_resume(mig);
 
 	if (ret)
 		mig_wait_interrupts(mig);
@@ -323,6 +334,8 @@ int mig_request_locked(struct vfio_pci_mig *mig, enum mig_door door, u32 to,
 
 	ret = mig_change_state_locked(mig, to);
 	mig->owner = mig->state == MIG_R ? MIG_DOOR_NONE : door;
+	if (!ret && mig->state == (MIG_R | MIG_S))
+		mig_dirty_saving(mig);
 	if (ret && filp && *filp) {
 		fput(*filp);
 		*filp = NULL;
