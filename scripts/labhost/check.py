@@ -20,7 +20,7 @@ SPARSE_ON = BOOTED[0]
 CHECKPATCH_OF = BOOTED[-1]
 DEMO_LIMIT = 1500
 REFUSALS_LIMIT = 1500
-TEST_LIMITS = {"v2_test": 900}
+TEST_LIMITS = {"v2_test": 900, "failnth_test": 2400}
 SLOWER = 3          # the debug kernel, compared to others
 UNIT_LIMIT = 900
 PROOF_LIMIT = 900
@@ -176,7 +176,8 @@ def _machines(accel: str | None) -> list[Step]:
              for step in (Step(f"v2 test {series}", _uapi_test("v2_test", series, accel)),
                           Step(f"refusals {series}", _refusals(series, accel)),
                           Step(f"demo {series}", _demo(series, accel)))]
-    return steps + [Step(f"v2 test {tree.DEBUG}", _uapi_test("v2_test", tree.DEBUG, accel))]
+    return steps + [Step(f"v2 test {tree.DEBUG}", _uapi_test("v2_test", tree.DEBUG, accel)),
+                    Step(f"fail-nth {tree.DEBUG}", _uapi_test("failnth_test", tree.DEBUG, accel))]
 
 
 def prove(target: str) -> int:

@@ -5,6 +5,7 @@
  * each with an address set by the administrator:
  *
  *	v2_test BDF BDF [NAME...]	the v2 migration uAPI
+ *	failnth_test BDF BDF [NAME...]	the same where memory runs out
  *
  * A NAME is the name of a test or a pattern. Output is TAP.
  *
