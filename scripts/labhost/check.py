@@ -210,7 +210,8 @@ def _machines(accel: str | None) -> list[Step]:
                                                      "0000:03:00.0 0000:04:00.0")),
             *(Step(f"{door} test {series}", _uapi_test(f"{door}_test", series, accel))
               for series in BOOTED for door in DOORS),
-            Step(f"v2 test {tree.DEBUG}", _uapi_test("v2_test", tree.DEBUG, accel)),
+            *(Step(f"{name} {tree.DEBUG}", _uapi_test(f"{name}_test", tree.DEBUG, accel))
+              for name in ("v2", "failnth")),
             *(Step(f"drain test {series}", _uapi_test("drain_test", series, accel)) for series in DRAIN_ON),
             Step(f"fault test {FAULTS_ON}", _uapi_test("fault_test", FAULTS_ON, accel)),
             *(Step(f"refusals {door} {series}", _refusals(series, door, accel))

@@ -109,7 +109,7 @@ def _copy_tree(base: tree.Tree, path: Path, log: Path) -> None:
 
 
 def _build(base: tree.Tree, package: kernelsource.Package, path: Path) -> None:
-    builder = tree.Builder(tree.TRIXIE._replace(suite=path.name), path)
+    builder = tree.Builder(tree.TRIXIE._replace(suite=tree.DEBUG), path)
     _copy_tree(base, path, builder.log)
     builder.install(TOOLS)
     with cache.work(f"kernel-{path.name}") as work:
