@@ -57,8 +57,9 @@ struct mig_fault_slot {
 /**
  * struct mig_faults - the faults of a device
  * @dir: in debugfs; an ERR_PTR without
- * @lock: protects @slot
+ * @lock: protects @last and @slot
  * @silent: the device does not answer, until it is reset or closed by the user
+ * @last: point where a fault happened last; MIG_POINT_ANY: nowhere
  * @count: number of @slot
  * @slot: enum mig_point; then put and get of each of the backend's record
  *	types; then the backend's own points
@@ -67,6 +68,7 @@ struct mig_faults {
 	struct dentry *dir;
 	spinlock_t lock;	/* innermost */
 	bool silent;
+	unsigned int last;
 	unsigned int count;
 	struct mig_fault_slot slot[];
 };
@@ -151,9 +153,11 @@ int mig_fault(struct vfio_pci_mig *mig, unsigned int point)
 	spin_lock(&faults->lock);
 	any = mig_fault_count(&faults->slot[MIG_POINT_ANY]);
 	fault = mig_fault_count(&faults->slot[point]);
-	spin_unlock(&faults->lock);
 	if (!fault.kind)
 		fault = any;
+	if (fault.kind)
+		faults->last = point;
+	spin_unlock(&faults->lock);
 	if (!fault.kind)
 		return 0;
 
@@ -249,7 +253,7 @@ static int mig_fault_show(struct seq_file *file, void *unused)
 	struct mig_faults *faults = mig->faults;
 	struct mig_fault_slot slot;
 	const char *name;
-	unsigned int n;
+	unsigned int n, last = MIG_POINT_ANY;
 	char buf[16];
 
 	for (n = 0; n < faults->count; n++) {
@@ -258,6 +262,7 @@ static int mig_fault_show(struct seq_file *file, void *unused)
 			continue;
 		spin_lock(&faults->lock);
 		slot = faults->slot[n];
+		last = faults->last;
 		spin_unlock(&faults->lock);
 		seq_printf(file, "%s %llu", name, slot.hits);
 		if (slot.left) {
@@ -266,6 +271,9 @@ static int mig_fault_show(struct seq_file *file, void *unused)
 		}
 		seq_putc(file, '\n');
 	}
+	if (last != MIG_POINT_ANY)
+		seq_printf(file, "# the last fault was at %s\n",
+			   mig_fault_name(mig, last, buf, sizeof(buf)));
 	if (vfio_pci_mig_silent(mig))
 		seq_puts(file, "# the device does not answer\n");
 	return 0;
@@ -345,6 +353,7 @@ static int mig_fault_arm(struct vfio_pci_mig *mig, const char *line)
 static void mig_fault_clear(struct mig_faults *faults)
 {
 	spin_lock(&faults->lock);
+	faults->last = MIG_POINT_ANY;
 	memset(faults->slot, 0, array_size(faults->count,
 					   sizeof(*faults->slot)));
 	spin_unlock(&faults->lock);

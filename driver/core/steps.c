@@ -101,7 +101,6 @@ static int mig_step_stream_begin(struct vfio_pci_mig *mig)
 		return -EINVAL;
 	mig->session = mig->next_session;
 	mig->next_session = NULL;
-	mig_window_renew(mig);
 	return 0;
 }
 
@@ -240,6 +239,7 @@ static void mig_drop_session(struct mig_session **session)
 /* Carry out one transition. mig->next_session is consumed or dropped. */
 static int mig_change_state_locked(struct vfio_pci_mig *mig, u32 to)
 {
+	struct mig_session *session = mig->session;
 	u32 from = mig->state;
 	int ret;
 
@@ -256,7 +256,8 @@ static int mig_change_state_locked(struct vfio_pci_mig *mig, u32 to)
 				    mig_state_name(from), mig_state_name(to),
 				    ret);
 	}
-	if (mig->retired)
+	/* Not before: a stream that came back has its window as it was. */
+	if (mig->session != session)
 		mig_window_renew(mig);
 	mig_drop_session(&mig->retired);
 	mig_drop_session(&mig->next_session);

@@ -24,6 +24,22 @@
 #define IGBVF_POLL_US	20
 
 /**
+ * igbvf_answers - is the function still there
+ * @vf: the device
+ *
+ * What has been read of a function that still answers now is no all ones.
+ *
+ * Return: 0; or -ENODEV, and nothing but a reset will help.
+ */
+int igbvf_answers(struct igbvf *vf)
+{
+	if (!igbvf_gone(igbvf_rd(vf, IGBVF_STATUS)))
+		return 0;
+	vfio_pci_mig_broken(vf->mig, "registers read as all ones");
+	return -ENODEV;
+}
+
+/**
  * igbvf_wait_enable - wait until a queue is on or off
  * @vf: the device
  * @ring: IGBVF_RX0...
@@ -162,15 +178,14 @@ int igbvf_rings_lost(struct igbvf *vf)
 int igbvf_quiesce(struct vfio_pci_mig *mig)
 {
 	struct igbvf *vf = igbvf_from_mig(mig);
-	u32 status = igbvf_rd(vf, IGBVF_STATUS);
 	unsigned int ring;
+	int ret;
 
-	if (igbvf_gone(status)) {
-		vfio_pci_mig_broken(mig, "registers read as all ones");
-		return -ENODEV;
-	}
+	ret = igbvf_answers(vf);
+	if (ret)
+		return ret;
 
-	vf->link = status & IGBVF_STATUS_LINK;
+	vf->link = igbvf_rd(vf, IGBVF_STATUS) & IGBVF_STATUS_LINK;
 	for (ring = 0; ring < IGBVF_RINGS; ring++)
 		igbvf_ring_capture(vf, ring);
 	if (!vf->can.heads_kept && igbvf_rings_in_use(vf) &&
@@ -195,6 +210,9 @@ int igbvf_quiesce(struct vfio_pci_mig *mig)
 	igbvf_rings_landed(vf);
 	vf->kick = vf->raised;
 	vf->restart = false;
+	ret = igbvf_answers(vf);
+	if (ret)
+		return ret;
 	if (!vf->can.heads_kept && igbvf_rings_in_use(vf))
 		return igbvf_rings_lost(vf);
 	return 0;
@@ -275,13 +293,14 @@ static u32 igbvf_pending_vectors(struct igbvf *vf)
  * @mig: the device
  *
  * Return: 0; -EIO if a queue does not start: then all are off again, or the
- * device is broken.
+ * device is broken; -ENODEV if the function does not answer.
  */
 int igbvf_release(struct vfio_pci_mig *mig)
 {
 	struct igbvf *vf = igbvf_from_mig(mig);
 	unsigned int ring, reg;
 	u32 vectors;
+	int ret;
 
 	if (vf->restart) {
 		igbvf_wr(vf, IGBVF_VTCTRL, IGBVF_VTCTRL_RST);
@@ -308,6 +327,9 @@ int igbvf_release(struct vfio_pci_mig *mig)
 	}
 
 	vectors = igbvf_pending_vectors(vf);
+	ret = igbvf_answers(vf);
+	if (ret)
+		return ret;
 	igbvf_mbx_release(vf);
 
 	/* Causes of before are raised again below, and only those in use. */

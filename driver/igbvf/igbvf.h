@@ -254,6 +254,7 @@ void igbvf_bar_write(struct vfio_pci_mig *mig, unsigned int bar, u32 offset,
 void igbvf_probe_ability(struct igbvf *vf);
 
 /* device.c */
+int igbvf_answers(struct igbvf *vf);
 int igbvf_wait_enable(struct igbvf *vf, unsigned int ring, bool on);
 bool igbvf_rings_in_use(const struct igbvf *vf);
 int igbvf_rings_lost(struct igbvf *vf);

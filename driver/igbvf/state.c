@@ -210,7 +210,7 @@ static int igbvf_save_stats(struct igbvf *vf, struct mig_encoder *enc)
  * @mig: the device, quiet
  * @enc: where to
  *
- * Return: 0 or -ENOSPC.
+ * Return: 0, -ENOSPC, or -ENODEV if the function does not answer.
  */
 int igbvf_save(struct vfio_pci_mig *mig, struct mig_encoder *enc)
 {
@@ -226,6 +226,8 @@ int igbvf_save(struct vfio_pci_mig *mig, struct mig_encoder *enc)
 		ret = igbvf_save_pf(vf, enc);
 	if (!ret)
 		ret = igbvf_save_stats(vf, enc);
+	if (!ret)
+		ret = igbvf_answers(vf);
 	return ret;
 }
 
@@ -394,8 +396,8 @@ static void igbvf_load_interrupts(struct igbvf *vf)
  * @state: the records, all of them checked for length
  *
  * Return: 0; -EINVAL for values that no guest could have set, -EOPNOTSUPP if
- * ring heads cannot be set (a real 82576 may be like that), or as
- * igbvf_pf_replay().
+ * ring heads cannot be set (a real 82576 may be like that), -ENODEV if the
+ * function does not answer, or as igbvf_pf_replay().
  */
 int igbvf_load(struct vfio_pci_mig *mig, const struct mig_parser *state)
 {
@@ -441,7 +443,9 @@ int igbvf_load(struct vfio_pci_mig *mig, const struct mig_parser *state)
 	vf->kick = kick;
 	vf->link = link;
 	vf->restart = flags & IGBVF_MBX_RESTART;
-	goto free;
+	ret = igbvf_answers(vf);
+	if (!ret)
+		goto free;
 
 reset:
 	if (igbvf_reset(mig))

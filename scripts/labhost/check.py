@@ -17,6 +17,7 @@ FROZEN = "LAB_CHECK_LOGS"  # set when we are the copy that freeze() made
 BOOTED = list(tree.OF_SERIES)
 SPARSE_ON = "6.12"
 EXAMPLE_ON = "6.12"
+FAULTS_ON = "6.12"   # takes long, and says little about the kernel
 SCRIPTS_OF = "7.2"     # checkpatch, kernel-doc
 DOORS = ("v2", "v1")
 REFUSALS_OF = (("6.12", "v2"), ("6.12", "v1"), ("7.2", "v2"))

@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * What the programs have in common. v1_test and v2_test test a door of the
- * migration uAPI each, on two 82576 virtual functions, each alone in its IOMMU
- * group, bound to igbvf-vfio-pci, on NICs whose links see each other, each with
- * an address set by the administrator. silicon_test asks the first function
- * what it is like, and wants it bound to vfio-pci:
+ * What v1_test, v2_test and fault_test have in common: they test a door of the
+ * migration uAPI each, and what faults do to both, on two 82576 virtual
+ * functions, each alone in its IOMMU group, bound to igbvf-vfio-pci, on NICs
+ * whose links see each other, each with an address set by the administrator.
+ * silicon_test asks the first function what it is like, and wants it bound to
+ * vfio-pci:
  *
  *	v1_test BDF BDF [NAME...]
  *	v2_test BDF BDF [NAME...]
+ *	fault_test BDF BDF [NAME...]
  *	silicon_test BDF BDF [NAME...]
  *
  * edu_test tests the example of Documentation/backend.rst in the same way, on

@@ -12,6 +12,7 @@
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/utsname.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -583,6 +584,16 @@ void unbind_end(pid_t pid)
 
 	ASSERT_EQ(pid, waitpid(pid, &status, 0));
 	EXPECT_EQ(0, status);
+}
+
+bool kernel_since(unsigned int major, unsigned int minor)
+{
+	unsigned int is_major = 0, is_minor = 0;
+	struct utsname name;
+
+	ASSERT_EQ(0, uname(&name));
+	ASSERT_EQ(2, sscanf(name.release, "%u.%u", &is_major, &is_minor));
+	return is_major > major || (is_major == major && is_minor >= minor);
 }
 
 void sleep_ms(unsigned int ms)

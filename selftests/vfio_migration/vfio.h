@@ -140,6 +140,9 @@ void bdf_driver(const char *bdf, char *name, size_t size);
 pid_t unbind_begin(struct vf *vf);
 void unbind_end(pid_t pid);
 
+/* Is this kernel of that version, or newer? For what older ones cannot have. */
+bool kernel_since(unsigned int major, unsigned int minor);
+
 void sleep_ms(unsigned int ms);
 u64 time_ms(void);
 
