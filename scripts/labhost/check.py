@@ -16,8 +16,9 @@ from . import cache, chroot, docs, l1, modules, packaging, say, source, static, 
 FROZEN = "LAB_CHECK_LOGS"  # set when we are the copy that freeze() made
 BOOTED = list(tree.OF_SERIES)
 SPARSE_ON = "6.12"
-EXAMPLE_ON = "6.12"
 FAULTS_ON = "6.12"   # takes long, and says little about the kernel
+DRAIN_ON = ("6.12", "6.1")     # with rings mapped, and without
+EXAMPLE_ON = "6.12"
 SCRIPTS_OF = "7.2"     # checkpatch, kernel-doc
 DOORS = ("v2", "v1")
 REFUSALS_OF = (("6.12", "v2"), ("6.12", "v1"), ("7.2", "v2"))
@@ -213,7 +214,10 @@ def _machines(accel: str | None) -> list[Step]:
             Step(f"example {EXAMPLE_ON}", _uapi_test("edu_test", EXAMPLE_ON, accel, "edu-vfio-pci",
                                                      "0000:03:00.0 0000:04:00.0")),
             *(Step(f"{door} test {series}", _uapi_test(f"{door}_test", series, accel))
-              for series in [*BOOTED, tree.DEBUG] for door in DOORS),
+              for series in BOOTED for door in DOORS),
+            Step(f"v2 test {tree.DEBUG}", _uapi_test("v2_test", tree.DEBUG, accel)),
+            *(Step(f"drain test {series}", _uapi_test("drain_test", series, accel)) for series in DRAIN_ON),
+            Step(f"fault test {FAULTS_ON}", _uapi_test("fault_test", FAULTS_ON, accel)),
             *(Step(f"refusals {door} {series}", _refusals(series, door, accel))
               for series, door in REFUSALS_OF),
             *(Step(f"demo {door} {series}", _demo(series, door, accel))
