@@ -588,6 +588,8 @@ int mig_dirty_open(struct vfio_pci_mig *mig)
 		dirty->scope = NULL;
 		return 0;
 	}
+	pci_info(mig->core.pdev,
+		 "dirty tracking goes on: opened in the container of before\n");
 	return mig_dirty_start(mig);
 }
 

@@ -276,8 +276,9 @@ static void rx_start(struct tracked *t, unsigned int page, unsigned int slots)
 }
 
 /*
- * Wait until the frames before @t->number have come, if @all; give descriptors
- * back with other buffers. Number of frames.
+ * Give descriptors back that have been filled, with other buffers: a ringful at
+ * most; or if @all, until the last frame before @t->number has come. Number of
+ * frames.
  */
 static unsigned int rx_take(struct tracked *t, bool all)
 {
@@ -287,7 +288,7 @@ static unsigned int rx_take(struct tracked *t, bool all)
 	u32 number = 0;
 	u8 *frame;
 
-	for (;;) {
+	while (all || count < t->slots) {
 		if (t->ring[t->next].q[1] & 1) {
 			__sync_synchronize();
 			frame = t->iommu.mem + t->buffer[t->next];
@@ -301,7 +302,7 @@ static unsigned int rx_take(struct tracked *t, bool all)
 			continue;
 		}
 		if (!all || last)
-			return count;
+			break;
 		if (time_ms() > end) {
 			th_log("frame %u has not come, the last was %u",
 			       t->number - 1, number);
@@ -309,6 +310,7 @@ static unsigned int rx_take(struct tracked *t, bool all)
 		}
 		sleep_ms(1);
 	}
+	return count;
 }
 
 /*
