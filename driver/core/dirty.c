@@ -26,6 +26,7 @@
 #include <linux/highmem.h>
 #include <linux/iommu.h>
 #include <linux/kthread.h>
+#include <linux/math64.h>
 #include <linux/pm_runtime.h>
 #include <linux/slab.h>
 
@@ -39,7 +40,6 @@
 #define MIG_IOVA_BITS		57
 
 #define MIG_POLL_MIN_US		50
-#define MIG_POLL_MAX_US		100
 #define MIG_RETRY_MS		10
 #define MIG_FENCE_MS		20
 #define MIG_FENCE_SHIFT_MAX	6
@@ -373,14 +373,18 @@ unlock:
 	mutex_unlock(&dirty->forward_lock);
 }
 
+/* It rests as long as it has worked, so that no guest can make it busy. */
 static int mig_poller(void *arg)
 {
 	struct vfio_pci_mig *mig = arg;
+	u64 began, rest;
 
 	while (!kthread_should_stop()) {
+		began = ktime_get_ns();
 		mig_dirty_forward(mig);
-		usleep_range_state(MIG_POLL_MIN_US, MIG_POLL_MAX_US,
-				   TASK_IDLE);
+		rest = div_u64(ktime_get_ns() - began, NSEC_PER_USEC);
+		rest = clamp_t(u64, rest, MIG_POLL_MIN_US, USEC_PER_SEC);
+		usleep_range_state(rest, rest + MIG_POLL_MIN_US, TASK_IDLE);
 	}
 	return 0;
 }
@@ -584,6 +588,8 @@ int mig_dirty_open(struct vfio_pci_mig *mig)
 		dirty->scope = NULL;
 		return 0;
 	}
+	pci_info(mig->core.pdev,
+		 "dirty tracking goes on: opened in the container of before\n");
 	return mig_dirty_start(mig);
 }
 

@@ -75,9 +75,13 @@ u32 igbvf_ring_head(struct igbvf *vf, unsigned int ring)
 {
 	u32 *guest = &vf->guest.ring[ring][IGBVF_RING_HEAD];
 	u32 *hw = &vf->hw.ring[ring][IGBVF_RING_HEAD];
+	u32 head = igbvf_rd(vf, igbvf_ring_offset(ring, IGBVF_RING_HEAD));
 	bool same = *guest == *hw;
 
-	*hw = igbvf_rd(vf, igbvf_ring_offset(ring, IGBVF_RING_HEAD)) & 0xffff;
+	/* The poller comes even while the guest has switched memory off. */
+	if (igbvf_gone(head))
+		return *hw;
+	*hw = head & 0xffff;
 	if (same)
 		*guest = *hw;
 	return *hw;

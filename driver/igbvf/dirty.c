@@ -12,6 +12,7 @@
  * has passed it is not seen; what the VF makes of that is undefined anyway.
  */
 #include <linux/bitfield.h>
+#include <linux/sched.h>
 #include <linux/sizes.h>
 #include <linux/slab.h>
 
@@ -134,6 +135,7 @@ static int igbvf_posted_advance(struct igbvf *vf, struct igbvf_posted *posted,
 		if (ret)
 			return ret;
 		posted->tail = (posted->tail + 1) % posted->slots;
+		cond_resched();
 	}
 	return 0;
 }

@@ -276,8 +276,9 @@ static void rx_start(struct tracked *t, unsigned int page, unsigned int slots)
 }
 
 /*
- * Wait until the frames before @t->number have come, if @all; give descriptors
- * back with other buffers. Number of frames.
+ * Give descriptors back that have been filled, with other buffers: a ringful at
+ * most; or if @all, until the last frame before @t->number has come. Number of
+ * frames.
  */
 static unsigned int rx_take(struct tracked *t, bool all)
 {
@@ -287,7 +288,7 @@ static unsigned int rx_take(struct tracked *t, bool all)
 	u32 number = 0;
 	u8 *frame;
 
-	for (;;) {
+	while (all || count < t->slots) {
 		if (t->ring[t->next].q[1] & 1) {
 			__sync_synchronize();
 			frame = t->iommu.mem + t->buffer[t->next];
@@ -301,7 +302,7 @@ static unsigned int rx_take(struct tracked *t, bool all)
 			continue;
 		}
 		if (!all || last)
-			return count;
+			break;
 		if (time_ms() > end) {
 			th_log("frame %u has not come, the last was %u",
 			       t->number - 1, number);
@@ -309,6 +310,7 @@ static unsigned int rx_take(struct tracked *t, bool all)
 		}
 		sleep_ms(1);
 	}
+	return count;
 }
 
 /*
@@ -747,4 +749,124 @@ TEST_LONG(dirty_flood_mapped,
 	begin(&t, true);
 	saving(&t);
 	flood_rounds(&t, 20);
+}
+
+/* Everything at once that could get into the way of tracking. */
+struct storm {
+	struct tracked *t;
+	atomic_bool stop;
+	u8 *other;
+};
+
+/* Rings anywhere, of any small size, on and off, with any heads and tails. */
+static void *storm_registers(void *arg)
+{
+	static const u32 registers[] = {
+		RDBAL(0), RDLEN(0), SRRCTL(0), RDH(0), RDT(0), RXDCTL(0),
+		TDBAL(0), TDLEN(0), TDH(0), TDT(0), TXDCTL(0), TDWBAL(0),
+		RDBAL(1), RDLEN(1), RDT(1), RXDCTL(1),
+	};
+	struct storm *storm = arg;
+	struct tracked *t = storm->t;
+	unsigned int seed = 1;
+	u32 offset, value;
+
+	while (!atomic_load(&storm->stop)) {
+		offset = registers[rand_r(&seed) % ARRAY_SIZE(registers)];
+		value = rand_r(&seed);
+		switch (offset & 0xff) {
+		case 0x00:
+		case 0x38:
+			value = (rand_r(&seed) & 1 ? DMA_IOVA : 0x50000000) +
+				(value & (DMA_SIZE - 1));
+			break;
+		case 0x08:
+			value &= 0xf80;
+			break;
+		case 0x10:
+		case 0x18:
+			value &= 0xff;
+			break;
+		case 0x28:
+			value = value & 1 ? DCTL_ENABLE : 0;
+			break;
+		}
+		if (t->mapped && value & 0x100)
+			vf_mwrite(&t->vf, offset, value);
+		else
+			vf_write(&t->vf, offset, value);
+		if (!(value & 0xff))
+			vf_write(&t->vf, VTCTRL, 1u << 26);
+	}
+	return NULL;
+}
+
+static void *storm_states(void *arg)
+{
+	struct storm *storm = arg;
+	struct tracked *t = storm->t;
+	unsigned int n;
+
+	for (n = 0; !atomic_load(&storm->stop); n++) {
+		if (n % 7 == 6)
+			EXPECT_EQ(0, vf_reset(&t->vf));
+		/* A reset in between makes some of them impossible. */
+		vf_set_state(&t->vf, n & 1 ? VFIO_DEVICE_STATE_STOP :
+			     VFIO_DEVICE_STATE_RUNNING, NULL);
+		if (t->precopy)
+			vf_set_state(&t->vf, VFIO_DEVICE_STATE_PRE_COPY, NULL);
+	}
+	return NULL;
+}
+
+static void *storm_memory(void *arg)
+{
+	struct storm *storm = arg;
+
+	while (!atomic_load(&storm->stop)) {
+		EXPECT_EQ(0, iommu_map(&storm->t->iommu, storm->other,
+				       0x50000000, DMA_SIZE));
+		sleep_ms(3);
+		EXPECT_EQ(0, iommu_unmap(&storm->t->iommu, 0x50000000,
+					 DMA_SIZE));
+	}
+	return NULL;
+}
+
+TEST_LONG(dirty_storm,
+	"senseless rings, resets, state changes, memory that comes and goes, "
+	"and reports, all at the same time: afterwards the function works, and "
+	"is tracked")
+{
+	static struct tracked t;
+	struct storm storm = { .t = &t };
+	pthread_t thread[3];
+	u64 end;
+	int n;
+
+	begin(&t, false);
+	/* Kernels without PRE_COPY cannot map the rings either. */
+	if (t.precopy)
+		vf_map_rings(&t.vf);
+	t.mapped = t.precopy;
+	storm.other = mmap(NULL, DMA_SIZE, PROT_READ | PROT_WRITE,
+			   MAP_SHARED | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+	ASSERT_NE(MAP_FAILED, (void *)storm.other);
+	saving(&t);
+	ASSERT_EQ(0, pthread_create(&thread[0], NULL, storm_registers, &storm));
+	ASSERT_EQ(0, pthread_create(&thread[1], NULL, storm_states, &storm));
+	ASSERT_EQ(0, pthread_create(&thread[2], NULL, storm_memory, &storm));
+	for (end = time_ms() + 8000; time_ms() < end; )
+		report(&t);
+	atomic_store(&storm.stop, true);
+	for (n = 0; n < 3; n++)
+		ASSERT_EQ(0, pthread_join(thread[n], NULL));
+
+	th_context("afterwards");
+	ASSERT_EQ(0, vf_reset(&t.vf));
+	nic_start(&t.nic, &t.vf, 0);
+	rx_start(&t, RING_PAGE, 16);
+	saving(&t);
+	transfer(&t);
+	receive_rounds(&t, 5);
 }
