@@ -468,13 +468,29 @@ static bool wait_event(int event, int timeout_ms)
 	return poll(&poll_fd, 1, timeout_ms) == 1;
 }
 
+void vf_arm_interrupts(struct vf *vf)
+{
+	set_events(vf, VFIO_PCI_MSIX_IRQ_INDEX, vf->event, VECTORS);
+}
+
+void vf_disarm_interrupts(struct vf *vf)
+{
+	struct vfio_irq_set set = {
+		.argsz = sizeof(set),
+		.flags = VFIO_IRQ_SET_DATA_NONE | VFIO_IRQ_SET_ACTION_TRIGGER,
+		.index = VFIO_PCI_MSIX_IRQ_INDEX,
+	};
+
+	ASSERT_EQ(0, ioctl(vf->fd, VFIO_DEVICE_SET_IRQS, &set));
+}
+
 void vf_enable_interrupts(struct vf *vf)
 {
 	unsigned int vector;
 
 	for (vector = 0; vector < VECTORS; vector++)
 		vf->event[vector] = new_event();
-	set_events(vf, VFIO_PCI_MSIX_IRQ_INDEX, vf->event, VECTORS);
+	vf_arm_interrupts(vf);
 }
 
 u64 vf_interrupts(struct vf *vf, unsigned int vector)

@@ -118,6 +118,9 @@ u16 vf_real_command(struct vf *vf);
 
 /* MSI-X with one eventfd for each vector. */
 void vf_enable_interrupts(struct vf *vf);
+/* Take them off, and on again: the same eventfds. */
+void vf_disarm_interrupts(struct vf *vf);
+void vf_arm_interrupts(struct vf *vf);
 /* How many since it was last asked; of one vector, of all. */
 u64 vf_interrupts(struct vf *vf, unsigned int vector);
 u64 vf_all_interrupts(struct vf *vf);
