@@ -175,6 +175,7 @@ def _computing() -> list[Step]:
 def _machines(accel: str | None) -> list[Step]:
     return [*(Step(f"{door} test {series}", _uapi_test(f"{door}_test", series, accel))
               for series in BOOTED for door in ("v1", "v2")),
+            *(Step(f"drain test {series}", _uapi_test("drain_test", series, accel)) for series in BOOTED),
             *(Step(f"refusals {door} {series}", _refusals(series, door, accel))
               for series, door in REFUSALS_OF),
             *(Step(f"demo {door} {series}", _demo(series, door, accel))
