@@ -20,8 +20,7 @@ SPARSE_ON = BOOTED[0]
 CHECKPATCH_OF = BOOTED[-1]
 DEMO_LIMIT = 1500
 REFUSALS_LIMIT = 1500
-TEST_LIMITS = {"v2_test": 900, "failnth_test": 2400}
-SLOWER = 3          # the debug kernel, compared to others
+UAPI_LIMIT = 1800
 UNIT_LIMIT = 900
 PROOF_LIMIT = 900
 TRIES = 8           # of a run whose guest hangs
@@ -130,8 +129,7 @@ def _refusals(series: str, accel: str | None) -> Callable:
 def _uapi_test(program: str, series: str, accel: str | None) -> Callable:
     def run(_log: Path) -> Outcome:
         line = f"python3 /project/scripts/l1/setup.py && exec /artifacts/bin/{program} 0000:01:10.0 0000:02:10.0"
-        limit = TEST_LIMITS[program] * (SLOWER if series == tree.DEBUG else 1)
-        result = l1.run(l1.Request(series, ["sh", "-c", line], limit, accel=accel))
+        result = l1.run(l1.Request(series, ["sh", "-c", line], UAPI_LIMIT, accel=accel))
         return _from_tap(result.output(), result.status, result.problems, result.job)
     return run
 
