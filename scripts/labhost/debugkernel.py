@@ -72,9 +72,9 @@ class _Maker:
         self.work = work
         self.log = log
 
-    def _inside(self, script: str, *arguments: str, what: str, writable: bool = False) -> None:
+    def _inside(self, script: str, *arguments: str, what: str, mode: str = "ro") -> None:
         binds = [chroot.Bind(self.work, "/lab/build", "rw"), chroot.Bind(source.CHECKOUT, "/lab/project")]
-        status = chroot.run(self.path, ["sh", "-c", script, "sh", *arguments], binds, writable,
+        status = chroot.run(self.path, ["sh", "-c", script, "sh", *arguments], binds, mode,
                             self.log, BUILD_LIMIT)
         if status != 0:
             raise say.LabError(f"{what} failed, see {self.log}\n{tree.tail(self.log, 30)}")
@@ -97,7 +97,7 @@ class _Maker:
 
     def install(self) -> str:
         """Put all into the tree; returns the kernel's version."""
-        self._inside(_INSTALL, what="installing the kernel", writable=True)
+        self._inside(_INSTALL, what="installing the kernel", mode="rw")
         return (self.work / "include/config/kernel.release").read_text().strip()
 
 
