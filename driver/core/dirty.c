@@ -27,6 +27,7 @@
 #include <linux/iommu.h>
 #include <linux/kthread.h>
 #include <linux/math64.h>
+#include <linux/moduleparam.h>
 #include <linux/pm_runtime.h>
 #include <linux/slab.h>
 
@@ -43,6 +44,12 @@
 #define MIG_RETRY_MS		10
 #define MIG_FENCE_MS		20
 #define MIG_FENCE_SHIFT_MAX	6
+
+/* New, and it takes the data path through our hands: to be asked for. */
+static bool mig_dirty_wanted;
+module_param_named(dirty_tracking, mig_dirty_wanted, bool, 0644);
+MODULE_PARM_DESC(dirty_tracking,
+		 "Tell type1 which pages a device may have written, from PRE_COPY on (default N)");
 
 /**
  * struct mig_posted_page - a page that the device may write
@@ -554,7 +561,7 @@ void mig_dirty_saving(struct vfio_pci_mig *mig)
 	int ret;
 
 	lockdep_assert_held(&mig->guard->mutex);
-	if (!mig->backend->track)
+	if (!mig->backend->track || !READ_ONCE(mig_dirty_wanted))
 		return;
 	if (!mig->tracking) {
 		ret = mig_dirty_start(mig);

@@ -29,8 +29,11 @@ class Emulator(NamedTuple):
         return {"downtime_limit": downtime_limit_ms, "max_bandwidth": max_bandwidth, **told}
 
 
-# Debian trixie-backports: the v2 uAPI. "on": without DMA logging in the device or the
-# IOMMU it would not be migratable otherwise; type1 tracks dirty pages, too.
+# Without dirty_tracking=Y of our module: asking the IOMMU before the guest is
+# stopped would only say that all pages are dirty.
+UNTRACKED = ",x-pre-copy-dirty-page-tracking=off"
+
+# Debian trixie-backports: the v2 uAPI.
 V2 = Emulator("v2", ("qemu-system-x86_64",), "enable-migration=on,migration-events=on", True, True)
 
 # Debian bookworm's 7.2, the last that knows the migration region.

@@ -27,15 +27,20 @@ ENDED = ("completed", "failed", "cancelled")
 class Settings(NamedTuple):
     """Parameters of a migration.
 
-    The permitted downtime is QEMU's own default. The bandwidth is told to QEMU
-    because it cannot measure one in an idle guest; together they are 15 MB, which
-    is far from all of the guest's RAM. max_bandwidth 0 is no limit.
+    The VF has no dirty tracking, so that all of the guest's RAM is sent once
+    more while the guest is stopped: the permitted downtime must have room for
+    256 MiB at the given bandwidth. The bandwidth is told to QEMU because it
+    cannot measure one in an idle guest. max_bandwidth 0 is no limit.
     """
 
-    downtime_limit_ms: int = 300
-    switchover_bandwidth: int = 50_000_000
+    downtime_limit_ms: int = 5000
+    switchover_bandwidth: int = 1_000_000_000
     max_bandwidth: int = 0
     limit: float = LIMIT
+
+
+# With dirty tracking: QEMU's default downtime, and 15 MB of RAM in it.
+TRACKED = Settings(300, 50_000_000)
 
 
 @dataclass
