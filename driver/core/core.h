@@ -150,6 +150,7 @@ struct mig_standin {
  * @fence_end: until when, in jiffies
  * @fence_shift: how often this has been extended
  * @scope: domain whose container reports pinned pages only; NULL: none does
+ * @pinned: a page has been pinned since tracking began
  * @poller: looks at the stand-ins
  */
 struct mig_dirty {
@@ -164,6 +165,7 @@ struct mig_dirty {
 	unsigned long fence_end;
 	unsigned int fence_shift;
 	struct iommu_domain *scope;
+	bool pinned;
 	struct task_struct *poller;
 };
 

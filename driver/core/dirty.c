@@ -105,6 +105,7 @@ static bool mig_page_pin(struct vfio_pci_mig *mig, unsigned long index,
 			   IOMMU_WRITE, page) != 1)
 		return false;
 	dirty->scope = iommu_get_domain_for_dev(&mig->core.pdev->dev);
+	dirty->pinned = true;
 	return true;
 }
 
@@ -458,7 +459,7 @@ void mig_dirty_settle(struct vfio_pci_mig *mig)
  * A device that has nothing posted takes the scope, too. Memory begins
  * somewhere, and but for small and odd guests a power of two is in it.
  */
-static void mig_dirty_take_scope(struct vfio_pci_mig *mig)
+static bool mig_dirty_take_scope(struct vfio_pci_mig *mig)
 {
 	struct mig_dirty *dirty = &mig->dirty;
 	unsigned int bit = PAGE_SHIFT - 1;
@@ -466,12 +467,13 @@ static void mig_dirty_take_scope(struct vfio_pci_mig *mig)
 	u64 iova = 0;
 
 	mutex_lock(&dirty->lock);
-	while (!dirty->scope && bit < MIG_IOVA_BITS) {
+	while (!dirty->pinned && bit < MIG_IOVA_BITS) {
 		if (mig_page_pin(mig, iova >> PAGE_SHIFT, &page))
 			mig_page_unpin(mig, iova >> PAGE_SHIFT);
 		iova = BIT_ULL(++bit);
 	}
 	mutex_unlock(&dirty->lock);
+	return dirty->pinned;
 }
 
 /* Tracking begins; without a poller where all accesses are trapped anyway. */
@@ -486,6 +488,7 @@ static int mig_dirty_start(struct vfio_pci_mig *mig)
 			return PTR_ERR(poller);
 	}
 
+	mig->dirty.pinned = false;
 	mig_device_lock(mig);
 	mig_shield_zap(mig);
 	mig->backend->track->start(mig);
@@ -558,12 +561,13 @@ static void mig_dirty_abandon(struct vfio_pci_mig *mig)
  */
 void mig_dirty_saving(struct vfio_pci_mig *mig)
 {
+	bool begins = !mig->tracking;
 	int ret;
 
 	lockdep_assert_held(&mig->guard->mutex);
 	if (!mig->backend->track || !READ_ONCE(mig_dirty_wanted))
 		return;
-	if (!mig->tracking) {
+	if (begins) {
 		ret = mig_dirty_start(mig);
 		if (ret) {
 			dev_warn_ratelimited(&mig->core.pdev->dev,
@@ -571,8 +575,8 @@ void mig_dirty_saving(struct vfio_pci_mig *mig)
 			return;
 		}
 	}
-	mig_dirty_take_scope(mig);
-	if (!mig->dirty.scope)
+	/* If it has gone on since before, the scope may be there all the same. */
+	if (!mig_dirty_take_scope(mig) && begins)
 		mig_dirty_abandon(mig);
 }
 

@@ -39,7 +39,7 @@ class Scene:
         self.peer = Peer()
         self.starts_over = any(setting in STARTING_OVER for setting in settings)
         self._settings = settings       # parameters of the driver
-        self._tracked = "dirty_tracking=Y" in settings
+        self.tracked = "dirty_tracking=Y" in settings
         self._kind = nic
         self._driver = driver
         self._parameters = f"{'loglevel=7' if verbose else 'quiet'} lab_traffic=-p,{GUEST_PERIOD}{traffic}"
@@ -59,7 +59,7 @@ class Scene:
         self.vfs = setup.virtual_functions(self._driver, self._settings)
         setup.peer()
         more = self.qemu.migratable if self._driver == setup.OURS else ""
-        if more and not self._tracked:
+        if more and not self.tracked:
             more += emulator.UNTRACKED
         self.nics = [Nic.vfio(vf.letter, vf.address, more) for vf in self.vfs]
 
@@ -95,7 +95,7 @@ class Scene:
 
     async def migrate(self, settings: Settings | None = None, relay=None, meanwhile=None) -> Migration:
         """Migrate the guest to a new QEMU on the other card; the loser is gone afterwards."""
-        settings = settings or (TRACKED if self._tracked else Settings())
+        settings = settings or (TRACKED if self.tracked else Settings())
         source = self.guest
         destination = await self._new(self._other(), incoming=True)
         result = await Attempt(source, destination, settings, relay).run(meanwhile)

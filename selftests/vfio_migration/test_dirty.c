@@ -16,6 +16,7 @@
 
 #include "harness.h"
 #include "igbvf.h"
+#include "state.h"
 #include "vfio.h"
 #include "../../uapi/vfio_pci_migration_v1.h"
 
@@ -586,9 +587,62 @@ TEST_ALONE(dirty_cancel,
 	receive_rounds(&t, 3);
 }
 
+TEST_ALONE(dirty_idle,
+	"a function that nothing is posted to reports nothing, and no longer "
+	"all pages")
+{
+	static struct tracked t;
+
+	vf_open(&t.vf, &t.iommu, vf_bdf[0]);
+	t.precopy = vf_state_offered(&t.vf, VFIO_DEVICE_STATE_PRE_COPY);
+	log_start(&t);
+	EXPECT_EQ(PAGES, report(&t));
+	saving(&t);
+	EXPECT_EQ(0u, report(&t));
+	stop_copy(&t);
+	EXPECT_EQ(0u, report(&t));
+}
+
+TEST_ALONE(dirty_reload,
+	"a function whose state is loaded while its writes are looked for is "
+	"tracked, from its first frame on")
+{
+	static struct state state;
+	static struct tracked t;
+	unsigned int n;
+
+	begin(&t, false);
+	saving(&t);
+	for (n = 0; n < 4; n++) {
+		th_context("load %u", n);
+		rx_frames(&t, 10);
+		expect_copied(&t);
+		running(&t);
+		state_save(&t.vf, &state);
+		ASSERT_EQ(0, vf_reset(&t.vf));
+		ASSERT_EQ(0, state_load(&t.vf, &state));
+		expect_copied(&t);
+		ASSERT_EQ(0, vf_set_state(&t.vf, VFIO_DEVICE_STATE_RUNNING,
+					  NULL));
+		rx_frames(&t, 10);
+		expect_copied(&t);
+		EXPECT_GE(REPORT_MAX, t.reported);
+	}
+}
+
 /* Some other memory, above the first. */
 #define OTHER_IOVA	(DMA_IOVA + 0x40000000ull)
 #define OTHER_PAGES	16u
+
+/*
+ * type1 takes device_list_lock under iommu->lock, and has drivers unpin, which
+ * takes iommu->lock, under device_list_lock. Only two threads that unmap at the
+ * same time could find out; lockdep complains before.
+ */
+static bool lockdep(void)
+{
+	return !access("/proc/lockdep", F_OK);
+}
 
 static unsigned int unmap_report(struct tracked *t, u64 *bitmap)
 {
@@ -625,6 +679,8 @@ TEST_ALONE(dirty_unmap,
 	u64 bitmap;
 	u8 *other;
 
+	if (lockdep())
+		th_skip("lockdep would complain of type1's own locks");
 	begin(&t, false);
 	saving(&t);
 	for (n = 0; n < 6; n++) {
@@ -841,8 +897,8 @@ TEST_LONG(dirty_storm,
 	static struct tracked t;
 	struct storm storm = { .t = &t };
 	pthread_t thread[3];
+	int n, threads = 2;
 	u64 end;
-	int n;
 
 	begin(&t, false);
 	/* Kernels without PRE_COPY cannot map the rings either. */
@@ -855,11 +911,13 @@ TEST_LONG(dirty_storm,
 	saving(&t);
 	ASSERT_EQ(0, pthread_create(&thread[0], NULL, storm_registers, &storm));
 	ASSERT_EQ(0, pthread_create(&thread[1], NULL, storm_states, &storm));
-	ASSERT_EQ(0, pthread_create(&thread[2], NULL, storm_memory, &storm));
+	if (!lockdep())
+		ASSERT_EQ(0, pthread_create(&thread[threads++], NULL,
+					    storm_memory, &storm));
 	for (end = time_ms() + 8000; time_ms() < end; )
 		report(&t);
 	atomic_store(&storm.stop, true);
-	for (n = 0; n < 3; n++)
+	for (n = 0; n < threads; n++)
 		ASSERT_EQ(0, pthread_join(thread[n], NULL));
 
 	th_context("afterwards");
