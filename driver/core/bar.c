@@ -46,6 +46,8 @@ MODULE_PARM_DESC(mmap,
  * mig_bar_watched - is a region a BAR that the backend watches
  * @mig: the device
  * @index: region index
+ *
+ * Return: true if some of its ranges are.
  */
 bool mig_bar_watched(struct vfio_pci_mig *mig, unsigned int index)
 {
@@ -59,6 +61,8 @@ bool mig_bar_watched(struct vfio_pci_mig *mig, unsigned int index)
  * Not where pages are larger than the ranges, nor where the kernel gives the
  * device fd no address space of its own to withdraw mappings from, nor if the
  * operator does not want it. There, all of a watched BAR is trapped.
+ *
+ * Return: true if so.
  */
 bool mig_bar_mmap_possible(struct vfio_pci_mig *mig)
 {

@@ -213,6 +213,8 @@ EXPORT_SYMBOL_GPL(vfio_pci_mig_fault);
  *
  * For the backend's access to registers: reads give all ones then, and what is
  * written is lost.
+ *
+ * Return: true until the user resets or closes it.
  */
 bool vfio_pci_mig_silent(struct vfio_pci_mig *mig)
 {

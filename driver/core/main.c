@@ -24,6 +24,8 @@ EXPORT_SYMBOL_GPL(vfio_pci_mig_priv);
 /**
  * vfio_pci_mig_pdev - the PCI function
  * @mig: the device
+ *
+ * Return: the function.
  */
 struct pci_dev *vfio_pci_mig_pdev(struct vfio_pci_mig *mig)
 {
@@ -35,6 +37,8 @@ EXPORT_SYMBOL_GPL(vfio_pci_mig_pdev);
  * vfio_pci_mig_bar - the registers of a watched BAR
  * @mig: the device, open
  * @bar: index of the BAR
+ *
+ * Return: its mapping, between open and close.
  */
 void __iomem *vfio_pci_mig_bar(struct vfio_pci_mig *mig, unsigned int bar)
 {
@@ -45,6 +49,8 @@ EXPORT_SYMBOL_GPL(vfio_pci_mig_bar);
 /**
  * vfio_pci_mig_quiet - is an access to be kept from the device
  * @mig: the device; called from a backend callback
+ *
+ * Return: true if the device must not notice the access.
  */
 bool vfio_pci_mig_quiet(struct vfio_pci_mig *mig)
 {

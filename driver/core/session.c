@@ -168,6 +168,8 @@ void mig_session_commit_locked(struct mig_session *session)
  *
  * While the device is running, that is the identity: so that a destination
  * can refuse an unfit source before the guest is stopped.
+ *
+ * Return: their number.
  */
 size_t mig_session_pending_locked(struct mig_session *session)
 {

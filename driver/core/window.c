@@ -58,6 +58,8 @@ void mig_window_free(struct vfio_pci_mig *mig)
 /**
  * mig_window_size - bytes of the window
  * @window: the window
+ *
+ * Return: their number.
  */
 size_t mig_window_size(const struct mig_window *window)
 {

@@ -125,6 +125,8 @@ static void igbvf_rings_landed(struct igbvf *vf)
 /**
  * igbvf_rings_in_use - does the guest have a queue that works
  * @vf: the device, quiet
+ *
+ * Return: true if it has.
  */
 bool igbvf_rings_in_use(const struct igbvf *vf)
 {

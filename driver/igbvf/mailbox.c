@@ -79,6 +79,8 @@ static u32 igbvf_mbx_look(struct igbvf *vf)
  *
  * It may do so without having looked at V2PMAILBOX: Linux' igbvf does when
  * its "other" interrupt fires.
+ *
+ * Return: what the guest should see there.
  */
 u32 igbvf_mbx_read_mem(struct igbvf *vf, unsigned int word)
 {
@@ -93,6 +95,8 @@ u32 igbvf_mbx_read_mem(struct igbvf *vf, unsigned int word)
 /**
  * igbvf_mbx_read_control - the guest reads V2PMAILBOX
  * @vf: the device
+ *
+ * Return: what the guest should see there. It has cleared what reading clears.
  */
 u32 igbvf_mbx_read_control(struct igbvf *vf)
 {
@@ -169,6 +173,8 @@ void igbvf_mbx_quiesce(struct igbvf *vf)
  * @vf: the device, quiet
  *
  * It is what the "other" interrupt stands for.
+ *
+ * Return: true if there is.
  */
 bool igbvf_mbx_news(const struct igbvf *vf)
 {

@@ -63,6 +63,8 @@ const u16 igbvf_stats_offset[IGBVF_STATS] = {
  * igbvf_ring_offset - where a queue register is in BAR0
  * @ring: IGBVF_RX0...
  * @reg: register
+ *
+ * Return: its offset.
  */
 u32 igbvf_ring_offset(unsigned int ring, enum igbvf_ring_reg reg)
 {
@@ -254,6 +256,8 @@ static void igbvf_write_page1(struct igbvf *vf, u32 offset, u32 value)
  * @mig: the device
  * @bar: always BAR0
  * @offset: of the dword
+ *
+ * Return: its value as the guest should see it.
  */
 u32 igbvf_bar_read(struct vfio_pci_mig *mig, unsigned int bar, u32 offset)
 {

@@ -15,6 +15,7 @@ INITRAMFS = "/artifacts/l2/initramfs.cpio.gz"
 RELEASE = Path("/artifacts/l2/release")     # what `uname -r` says in L2
 
 PFS = ("0000:01:00.0", "0000:02:00.0")
+EXAMPLES = ("0000:03:00.0", "0000:04:00.0")
 VF_MAC = "52:54:00:82:57:60"        # set by the administrator on both PFs
 PEER_NETNS = "peer"
 PEER_ADDRESS = "10.82.57.1"

@@ -17,6 +17,7 @@ from lab import sh
 
 PCI = Path("/sys/bus/pci/devices")
 OURS = "igbvf-vfio-pci"
+EXAMPLE = "edu-vfio-pci"
 MODULES = [Path("/sys/module") / name / "parameters" for name in ("igbvf_vfio_pci", "vfio_pci_migration")]
 LINK_LIMIT = 20
 
@@ -166,12 +167,23 @@ def emulated() -> list[str]:
     return taps
 
 
+def examples() -> None:
+    """The two devices of Documentation/backend.rst, bound to the example."""
+    sh("modprobe", "-a", EXAMPLE, "vfio_iommu_type1")
+    for address in lab.EXAMPLES:
+        _bind(address, EXAMPLE)
+
+
 def main() -> int:
     """Set up, print a line per VF."""
     parser = argparse.ArgumentParser(description="prepare L1: VFs for VFIO and a peer")
-    parser.add_argument("--driver", default=OURS, help=f"for the VFs (default {OURS})")
+    parser.add_argument("--driver", default=OURS,
+                        help=f"for the VFs (default {OURS}); {EXAMPLE}: for its devices, and no VFs")
     options = parser.parse_args()
     try:
+        if options.driver == EXAMPLE:
+            examples()
+            return 0
         vfs = virtual_functions(options.driver)
         peer()
     except lab.LabError as error:

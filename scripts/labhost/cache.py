@@ -23,6 +23,7 @@ MARK = ".vfio-pci-migration-lab"
 KEEP_JOBS = 40
 KEEP_ENTRIES = 12
 KEEP_TREES = 6
+KEEP_TOOLS = 2
 
 
 def root() -> Path:
@@ -174,7 +175,8 @@ def prune() -> None:
     with alone() as free:
         if not free:
             return
-        for kind, keep in (("jobs", KEEP_JOBS), ("trees", KEEP_TREES), ("artifacts", KEEP_ENTRIES),
+        for kind, keep in (("jobs", KEEP_JOBS), ("trees", KEEP_TREES), ("tools", KEEP_TOOLS),
+                           ("artifacts", KEEP_ENTRIES),
                            ("modules", KEEP_ENTRIES), ("traffic", KEEP_ENTRIES),
                            ("uapi_tests", KEEP_ENTRIES)):
             entries = sorted(sub(kind).iterdir(), key=lambda path: path.stat().st_mtime)

@@ -11,13 +11,15 @@ import time
 from pathlib import Path
 from typing import Callable, NamedTuple
 
-from . import cache, chroot, l1, modules, say, source, static, tap, tree
+from . import cache, chroot, docs, l1, modules, say, source, static, tap, tree
 
 FROZEN = "LAB_CHECK_LOGS"  # set when we are the copy that freeze() made
 BOOTED = list(tree.OF_SERIES)
 SPARSE_ON = "6.12"
 FAULTS_ON = "6.12"   # takes long, and says little about the kernel
-CHECKPATCH_OF = "7.2"
+DRAIN_ON = ("6.12", "6.1")     # with rings mapped, and without
+EXAMPLE_ON = "6.12"
+SCRIPTS_OF = "7.2"     # checkpatch, kernel-doc
 DOORS = ("v2", "v1")
 REFUSALS_OF = (("6.12", "v2"), ("6.12", "v1"), ("7.2", "v2"))
 DEMO_LIMIT = 1500
@@ -104,8 +106,16 @@ def _sparse(log: Path) -> Outcome:
     return _verdict(static.sparse(*tree.for_series(SPARSE_ON), log), log)
 
 
+def _docs(log: Path) -> Outcome:
+    return _verdict(docs.sphinx(log), log)
+
+
 def _checkpatch(log: Path) -> Outcome:
-    return _verdict(static.checkpatch(*tree.for_series(CHECKPATCH_OF), log), log)
+    return _verdict(static.checkpatch(*tree.for_series(SCRIPTS_OF), log), log)
+
+
+def _kernel_doc(log: Path) -> Outcome:
+    return _verdict(static.kernel_doc(*tree.for_series(SCRIPTS_OF), log), log)
 
 
 def _door(door: str) -> list[str]:
@@ -146,10 +156,11 @@ def _refusals(series: str, door: str, accel: str | None) -> Callable:
     return run
 
 
-def _uapi_test(program: str, series: str, accel: str | None, driver: str = "igbvf-vfio-pci") -> Callable:
+def _uapi_test(program: str, series: str, accel: str | None, driver: str = "igbvf-vfio-pci",
+               devices: str = "0000:01:10.0 0000:02:10.0") -> Callable:
     def run(_log: Path) -> Outcome:
         line = (f"python3 /project/scripts/l1/setup.py --driver {driver} && "
-                f"exec /artifacts/bin/{program} 0000:01:10.0 0000:02:10.0")
+                f"exec /artifacts/bin/{program} {devices}")
         limit = UAPI_LIMIT * (SLOWER if series == tree.DEBUG else 1)
         result = l1.run(l1.Request(series, ["sh", "-c", line], limit, accel=accel))
         return _from_tap(result.output(), result.status, result.problems, result.job)
@@ -189,13 +200,19 @@ def _computing() -> list[Step]:
     return [debug, Step("unit tests", _native("selftests/unit", "check", UNIT_LIMIT)),
             Step("proof", _native("selftests/prove", "prove", PROOF_LIMIT)),
             *steps, Step("build without faults", _build_without_faults),
-            Step("sparse", _sparse), Step("checkpatch", _checkpatch)]
+            Step("sparse", _sparse), Step("checkpatch", _checkpatch),
+            Step("kernel-doc", _kernel_doc), Step("docs", _docs)]
 
 
 def _machines(accel: str | None) -> list[Step]:
     return [Step("silicon facts 6.12", _uapi_test("silicon_test", "6.12", accel, "vfio-pci")),
+            Step(f"example {EXAMPLE_ON}", _uapi_test("edu_test", EXAMPLE_ON, accel, "edu-vfio-pci",
+                                                     "0000:03:00.0 0000:04:00.0")),
             *(Step(f"{door} test {series}", _uapi_test(f"{door}_test", series, accel))
-              for series in [*BOOTED, tree.DEBUG] for door in DOORS),
+              for series in BOOTED for door in DOORS),
+            Step(f"v2 test {tree.DEBUG}", _uapi_test("v2_test", tree.DEBUG, accel)),
+            *(Step(f"drain test {series}", _uapi_test("drain_test", series, accel)) for series in DRAIN_ON),
+            Step(f"fault test {FAULTS_ON}", _uapi_test("fault_test", FAULTS_ON, accel)),
             *(Step(f"refusals {door} {series}", _refusals(series, door, accel))
               for series, door in REFUSALS_OF),
             *(Step(f"demo {door} {series}", _demo(series, door, accel))

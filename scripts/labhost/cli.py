@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 
-from . import cache, check, hostpkgs, l1, modules, say, tree
+from . import cache, check, hostpkgs, l1, modules, mutants, say, tree
 
 BOOTABLE = [*tree.OF_SERIES, tree.DEBUG]
 
@@ -24,7 +24,7 @@ def _parser() -> argparse.ArgumentParser:
         if kernels:
             sub.add_argument("--kernel", choices=kernels, default=kernels[0],
                              help=f"kernel series (default {kernels[0]})")
-        if name in ("demo", "bench", "shell", "run", "check"):
+        if name in ("demo", "bench", "mutants", "shell", "run", "check"):
             sub.add_argument("--accel", choices=("kvm", "tcg"),
                              help="force the outer machine's accelerator (default: KVM if it works)")
         return sub
@@ -41,6 +41,9 @@ def _parser() -> argparse.ArgumentParser:
     bench = add("bench", "measure: downtime beside other cards, the data path beside vfio-pci")
     bench.add_argument("--repeat", type=int, default=3, metavar="N", help="of each (default 3)")
     bench.add_argument("--timeout", type=float, default=3600, metavar="S")
+
+    mutant = add("mutants", "drivers with a defect each: do the tests notice?")
+    mutant.add_argument("mutant", nargs="*", metavar="NAME", help="of selftests/vfio_migration/mutants.txt")
 
     add("shell", "boot L1, set everything up and give a root shell in it")
 
@@ -72,6 +75,10 @@ def _demo(options) -> int:
 def _bench(options) -> int:
     command = ["python3", "/project/scripts/l1/bench.py", "--repeat", str(options.repeat)]
     return _status(l1.run(l1.Request(options.kernel, command, options.timeout, accel=options.accel)))
+
+
+def _mutants(options) -> int:
+    return mutants.run(options.kernel, options.mutant, options.accel)
 
 
 def _shell(options) -> int:
@@ -113,7 +120,7 @@ def _prove(options) -> int:
     return check.prove(options.name)
 
 
-_COMMANDS = {"demo": _demo, "bench": _bench, "shell": _shell, "run": _run, "build": _build, "check": _check,
+_COMMANDS = {"demo": _demo, "bench": _bench, "mutants": _mutants, "shell": _shell, "run": _run, "build": _build, "check": _check,
              "prove": _prove, "prove-mutants": _prove}
 
 

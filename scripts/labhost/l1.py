@@ -35,6 +35,7 @@ class Request(NamedTuple):
     bare: bool = False        # only the kernel's own modules
     interactive: bool = False
     old: bool = False         # with /bookworm and what is there
+    more: Path | None = None  # a directory for the job's
 
 
 class Result(NamedTuple):
@@ -238,6 +239,8 @@ def run(request: Request) -> Result:
     accel = qemu.choose(request.accel, exported)
     job = cache.new_job(f"{request.kernel}-{_short_name(request)}")
     _write_command(job, request)
+    if request.more:
+        request.more.rename(job / request.more.name)
     is_old = tree.OF_SERIES.get(request.kernel) is tree.BOOKWORM
     root = tree.get(tree.TRIXIE) if is_old else where
     line = qemu.line(root.path, accel, exported, job, source.CHECKOUT, request.old or is_old,

@@ -34,9 +34,9 @@ def complaints(log: Path) -> list[str]:
 
 
 def make(tree: Tree, version: str, directory: Path, log: Path, *targets: str, faults: bool = True) -> int:
-    """Run the project's own Makefile in the tree; the lab wants its faults (Documentation/faults.rst)."""
+    """Run the project's own Makefile in the tree; the lab wants faults and the example."""
     line = ["make", "-j2", "-C", BUILD, f"KDIR=/lib/modules/{version}/build",
-            f"MIG_FAULTS={'y' if faults else 'n'}", *targets]
+            f"MIG_FAULTS={'y' if faults else 'n'}", "MIG_EXAMPLE=y", *targets]
     return chroot.run(tree.path, line, [chroot.Bind(directory, BUILD, "rw")], log=log)
 
 

@@ -34,6 +34,10 @@ NICS = ["-device", "pcie-root-port,id=rp0,chassis=1,slot=1",
         "-device", "igb,netdev=h1,bus=rp1,mac=52:54:00:1a:b0:02,romfile=",
         "-device", "virtio-net-pci,netdev=h2,mac=52:54:00:1a:b0:10,romfile="]
 
+# For the example backend of Documentation/backend.rst (0000:03:00.0, 0000:04:00.0).
+EXAMPLES = ["-device", "pcie-root-port,id=rp2,chassis=3,slot=3", "-device", "edu,bus=rp2",
+            "-device", "pcie-root-port,id=rp3,chassis=4,slot=4", "-device", "edu,bus=rp3"]
+
 
 class Disk(NamedTuple):
     """A directory exported to L1 by 9p."""
@@ -77,7 +81,7 @@ def line(root: Path, accel: str, artifacts: Path, job: Path, project: Path, old:
         talk = ["-chardev", "file,id=talk,path=/lab/job/output.log",
                 "-device", "virtio-serial-pci",
                 "-device", "virtserialport,chardev=talk,name=lab.progress"]
-    command = ["qemu-system-x86_64", *ACCELERATORS[accel], *MACHINE, *NICS, *exports, *talk,
+    command = ["qemu-system-x86_64", *ACCELERATORS[accel], *MACHINE, *NICS, *EXAMPLES, *exports, *talk,
                "-serial", "file:/lab/job/l1-console.log",
                "-qmp", "unix:/lab/job/l1-qmp.sock,server=on,wait=off",
                *_boot("lab_bookworm" if old else "")]

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Static checks of our C: sparse through kbuild, and the kernel's checkpatch."""
+"""Static checks of our C: sparse through kbuild, the kernel's checkpatch and kernel-doc."""
 
+import fnmatch
 import lzma
 import re
 import shlex
@@ -11,7 +12,10 @@ from . import cache, chroot, kernelsource, modules, say, source
 from .tree import Tree
 
 CHECKPATCH_CONF = source.CHECKOUT / "scripts/checkpatch.conf"
-_CHECKPATCH_FILES = {"checkpatch.pl", "spelling.txt", "const_structs.checkpatch"}
+
+# What is taken out of the kernel's source; each must match something.
+_SCRIPTS = ("scripts/checkpatch.pl", "scripts/spelling.txt", "scripts/const_structs.checkpatch",
+            "tools/docs/kernel-doc", "tools/lib/python/kdoc/*.py")
 
 
 def _our_sources() -> list[str]:
@@ -35,27 +39,34 @@ def sparse(tree: Tree, version: str, log: Path) -> list[str]:
 
 
 def _unpack(archive: Path, target: Path) -> None:
-    """Stream through a kernel source archive until checkpatch's files are out."""
-    wanted = set(_CHECKPATCH_FILES)
+    """Stream through a kernel source archive and keep the scripts."""
+    missing = set(_SCRIPTS)
     with lzma.open(archive) as stream, tarfile.open(fileobj=stream, mode="r|") as kernel:
         for member in kernel:
-            parts = member.name.split("/")
-            if len(parts) == 3 and parts[1] == "scripts" and parts[2] in wanted:
-                (target / parts[2]).write_bytes(kernel.extractfile(member).read())
-                wanted.discard(parts[2])
-                if not wanted:
-                    return
-    raise say.LabError(f"{archive.name} has no {', '.join(wanted)}")
+            name = member.name.partition("/")[2]
+            wanted = [pattern for pattern in _SCRIPTS if fnmatch.fnmatchcase(name, pattern)]
+            if wanted and member.isfile():
+                missing.difference_update(wanted)
+                (target / name).parent.mkdir(parents=True, exist_ok=True)
+                (target / name).write_bytes(kernel.extractfile(member).read())
+    if missing:
+        raise say.LabError(f"{archive.name} has no {', '.join(sorted(missing))}")
 
 
-def _fetch_checkpatch(tree: Tree, version: str, target: Path) -> None:
-    """Take checkpatch out of the kernel's source package; no headers package has it."""
-    log = cache.sub("logs") / "checkpatch-fetch.log"
+def _fetch(tree: Tree, version: str, target: Path) -> None:
+    """Take the scripts out of the kernel's source package; no headers package has them."""
+    log = cache.sub("logs") / "kernel-scripts.log"
     log.write_bytes(b"")
     series = ".".join(version.split(".")[:2])
     archive = kernelsource.fetch(tree, f"linux-source-{series}", target, log)
     _unpack(archive, target)
     archive.unlink()
+
+
+def _scripts(tree: Tree, version: str) -> Path:
+    """A directory with the kernel's scripts, at their places."""
+    key = f"{version}-{cache.digest(tree.path.name, _SCRIPTS)}"
+    return cache.entry("kernel-scripts", key, lambda path: _fetch(tree, version, path))
 
 
 def _exceptions() -> list[str]:
@@ -67,16 +78,44 @@ def _exceptions() -> list[str]:
 
 def checkpatch(tree: Tree, version: str, log: Path) -> list[str]:
     """What checkpatch --strict says about our files."""
-    key = f"{version}-{cache.digest(tree.path.name)}"
-    tool = cache.entry("checkpatch", key, lambda path: _fetch_checkpatch(tree, version, path))
-    line = ["perl", "/lab/out/checkpatch.pl", "--strict", "--no-tree", "--terse", "--no-summary",
+    line = ["perl", "/lab/out/scripts/checkpatch.pl", "--strict", "--no-tree", "--terse", "--no-summary",
             "--show-types", *_exceptions(), "-f", *_our_sources()]
     line = ["sh", "-c", 'cd /lab/build && exec "$@"', "sh", *line]
     # A copy, not the checkout: checkpatch wants to write, and to ask git if it sees .git.
     with cache.work(f"{log.parent.name}-{log.stem}") as work:
         source.copy(_our_sources(), work)
-        binds = [chroot.Bind(tool, "/lab/out"), chroot.Bind(work, "/lab/build", "rw")]
+        binds = [chroot.Bind(_scripts(tree, version), "/lab/out"), chroot.Bind(work, "/lab/build", "rw")]
         status = chroot.run(tree.path, line, binds, log=log)
     text = log.read_text(errors="replace")
     said = [line for line in text.splitlines() if re.match(r"\S+:\d+: ", line)]
     return said or ([f"checkpatch ended with status {status}"] if status else [])
+
+
+# A function or structure that others use: it begins in the first column.
+_FUNCTION = re.compile(r"^(?!static|struct \w+ \{)[a-z][\w \*]*?\b(\w+)\([^;{}]*?\)\n\{", re.MULTILINE)
+_STRUCT = re.compile(r"^struct (\w+) \{", re.MULTILINE)
+_DOCUMENTED = re.compile(r"^/\*\*\n \* (?:struct )?(\w+)(?:\(\))? - ", re.MULTILINE)
+
+
+def _undocumented() -> list[str]:
+    """What has no kernel-doc: functions that are not static, structures of the uAPI."""
+    texts = {name: (source.CHECKOUT / name).read_text() for name in _our_sources()}
+    known = {name for text in texts.values() for name in _DOCUMENTED.findall(text)}
+    found = []
+    for path, text in texts.items():
+        names = _FUNCTION.findall(text) + (_STRUCT.findall(text) if path.startswith("uapi/") else [])
+        found += [f"{path}: {name} has no kernel-doc" for name in names if name not in known]
+    return found
+
+
+def kernel_doc(tree: Tree, version: str, log: Path) -> list[str]:
+    """What the kernel's kernel-doc says about our comments, and where there are none."""
+    line = ["sh", "-c", 'cd /lab/project && exec "$@"', "sh", "python3", "-B", "/lab/out/tools/docs/kernel-doc",
+            "-none", "-Wall", "-Werror", *_our_sources()]
+    binds = [chroot.Bind(_scripts(tree, version), "/lab/out"), chroot.Bind(source.CHECKOUT, "/lab/project")]
+    status = chroot.run(tree.path, line, binds, log=log)
+    said = [line for line in log.read_text(errors="replace").splitlines()
+            if line.startswith(("Warning: ", "Error: "))]
+    if status and not said:
+        said.append(f"kernel-doc ended with status {status}")
+    return said + _undocumented()

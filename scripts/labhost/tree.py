@@ -109,15 +109,16 @@ _BROKEN = "see the end of {log}"
 class Builder:
     """Makes one tree in a temporary directory."""
 
-    def __init__(self, recipe: Recipe, path: Path):
+    def __init__(self, recipe: Recipe, path: Path, name: str | None = None):
         self.recipe = recipe
         self.path = path
-        self.log = cache.sub("logs") / f"tree-{recipe.suite}.log"
+        self.log = cache.sub("logs") / f"tree-{name or recipe.suite}.log"
         self.log.write_bytes(b"")
 
-    def inside(self, *command: str, what: str) -> None:
-        """Run a command in the tree with the network of the host."""
-        if chroot.run(self.path, command, chroot.network_binds(), writable=True, log=self.log) != 0:
+    def inside(self, *command: str, what: str, network: bool = True) -> None:
+        """Run a command in the tree, with the network of the host or without."""
+        binds = chroot.network_binds() if network else []
+        if chroot.run(self.path, command, binds, writable=True, log=self.log) != 0:
             raise say.LabError(f"{what} failed, {_BROKEN.format(log=self.log)}\n{tail(self.log)}")
 
     def install(self, packages, release: str | None = None) -> None:
@@ -126,11 +127,16 @@ class Builder:
         line = ["apt-get", "-q", "-y", *target, "install", *packages]
         what = f"installing {' '.join(packages)}"
         try:
-            self.inside(*line, what=what)
+            self._install(line, what)
         except say.LabError:
             say.info(f"{what} failed; trying once more")
             self.inside("apt-get", "-q", "update", what="apt-get update")
-            self.inside(*line, what=what)
+            self._install(line, what)
+
+    def _install(self, line: list[str], what: str) -> None:
+        """Fetch, then unpack: a package may replace a file that the network needs."""
+        self.inside(*line, "--download-only", what=what)
+        self.inside(*line, "--no-download", what=what, network=False)
 
     def base(self) -> None:
         """The smallest tree with apt, by mmdebstrap."""

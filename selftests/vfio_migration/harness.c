@@ -20,6 +20,10 @@
 #define MAX_SHOWN	12	/* failures of one test that are printed */
 #define KILL_LIMIT	30	/* seconds until a killed test must be gone */
 
+/* A kernel with lockdep checks all it does. Limits are for ordinary ones. */
+#define LOCKDEP		"/proc/lockdep_stats"
+#define SLOWER		4
+
 /* What the processes of a test have in common. */
 struct outcome {
 	atomic_uint failed;
@@ -37,6 +41,8 @@ struct run {
 };
 
 static struct th_test *first, **last = &first;
+static struct th_scene *first_scene, **last_scene = &first_scene;
+static unsigned int factor = 1;
 static struct outcome *shared;		/* one for each lane */
 static struct outcome *outcome;		/* of the test that this process runs */
 static __thread char context[120];
@@ -45,6 +51,17 @@ void th_register(struct th_test *test)
 {
 	*last = test;
 	last = &test->next;
+}
+
+void th_register_scene(struct th_scene *scene)
+{
+	*last_scene = scene;
+	last_scene = &scene->next;
+}
+
+unsigned int th_times(unsigned int count)
+{
+	return count * factor;
 }
 
 /* One write() per line: threads and processes share the output. */
@@ -68,6 +85,11 @@ void th_log(const char *fmt, ...)
 	va_start(args, fmt);
 	say(fmt, args);
 	va_end(args);
+}
+
+void th_total(const char *name, unsigned long long count)
+{
+	th_log("total: %s %llu", name, count);
 }
 
 void th_context(const char *fmt, ...)
@@ -187,6 +209,7 @@ void th_both(void (*fn)(unsigned int which))
 
 /* Results, and what there is to explain them, come in one piece. */
 static unsigned int done, failed, skipped;
+static unsigned int slower = 1;
 
 static void show(struct run *run, bool good)
 {
@@ -231,7 +254,8 @@ static void start(struct run *run, struct th_test *test, unsigned int lane)
 /* Has it come to an end? */
 static void look(struct run *run)
 {
-	double late = now() - run->began - run->test->limit;
+	unsigned int limit = th_times(run->test->limit) * slower;
+	double late = now() - run->began - limit;
 	unsigned int failures;
 	int status;
 	bool good;
@@ -253,7 +277,7 @@ static void look(struct run *run)
 	good = report_end(run->output, status, run->test->name);
 	failures = atomic_load(&run->outcome->failed);
 	if (late > 0)
-		dprintf(run->output, "# not within %u s\n", run->test->limit);
+		dprintf(run->output, "# not within %u s\n", limit);
 	if (failures > MAX_SHOWN)
 		dprintf(run->output, "# ... %u failures\n", failures);
 	show(run, good && !failures);
@@ -298,7 +322,22 @@ static void run_all(bool alone, int argc, char **argv)
 	} while (running);
 }
 
-int th_main(int argc, char **argv)
+/* From @scene on; and back, also if one of them cannot be prepared. */
+static bool run_within(struct th_scene *scene, int argc, char **argv)
+{
+	bool good;
+
+	if (!scene) {
+		run_all(false, argc, argv);
+		run_all(true, argc, argv);
+		return true;
+	}
+	good = scene->begin() && run_within(scene->next, argc, argv);
+	scene->end();
+	return good;
+}
+
+int th_main(unsigned int times, int argc, char **argv)
 {
 	double began = now();
 
@@ -307,10 +346,15 @@ int th_main(int argc, char **argv)
 	if (shared == MAP_FAILED)
 		return 2;
 
+	if (!access(LOCKDEP, F_OK))
+		slower = SLOWER;
 	setvbuf(stdout, NULL, _IONBF, 0);
+	factor = times;
 	printf("TAP version 13\n");
-	run_all(false, argc, argv);
-	run_all(true, argc, argv);
+	if (!run_within(first_scene, argc, argv)) {
+		printf("Bail out! the scene cannot be prepared\n");
+		return 2;
+	}
 	printf("1..%u\n# %u passed, %u failed, %u skipped in %.1f s\n", done,
 	       done - failed - skipped, failed, skipped, now() - began);
 	return failed || !done;

@@ -22,7 +22,7 @@
  * struct th_test - a test
  * @name: its name in the output
  * @contract: what it checks, in one sentence
- * @limit: seconds
+ * @limit: seconds, on an ordinary kernel
  * @alone: no other test runs at the same time
  * @run: the test
  * @next: the test that is run after it
@@ -37,7 +37,28 @@ struct th_test {
 };
 
 void th_register(struct th_test *test);
-int th_main(int argc, char **argv);
+
+/**
+ * struct th_scene - what all tests of a program need around them
+ * @begin: prepares it, before the first test; false: no test can be run
+ * @end: takes it back, after the last one
+ * @next: the scene that is prepared after it
+ *
+ * Both run in the process of the program itself, where no EXPECT is.
+ */
+struct th_scene {
+	bool (*begin)(void);
+	void (*end)(void);
+	struct th_scene *next;
+};
+
+void th_register_scene(struct th_scene *scene);
+
+/*
+ * Run the tests that are named, or all; @times as much as in the short form
+ * where that is a matter of numbers.
+ */
+int th_main(unsigned int times, int argc, char **argv);
 
 /* Called in the process of a test; to be provided by the program. */
 void th_setup(unsigned int lane);
@@ -58,6 +79,24 @@ void th_setup(unsigned int lane);
 #define TEST(_name, _contract)		TH_TEST(_name, 30, false, _contract)
 #define TEST_ALONE(_name, _contract)	TH_TEST(_name, 30, true, _contract)
 #define TEST_LONG(_name, _contract)	TH_TEST(_name, 900, true, _contract)
+
+#define TH_SCENE(_begin, _end)						\
+	static struct th_scene th_scene = {				\
+		.begin = (_begin), .end = (_end),			\
+	};								\
+	static void __attribute__((constructor)) th_add_scene(void)	\
+	{								\
+		th_register_scene(&th_scene);				\
+	}
+
+/* How often something is to be done that the short form does @count times. */
+unsigned int th_times(unsigned int count);
+
+/*
+ * Add to a number that is of interest for all tests together, and tell it in the
+ * output, as "# total: NAME NUMBER".
+ */
+void th_total(const char *name, unsigned long long count);
 
 /* A line of explanation in the output. */
 void th_log(const char *fmt, ...) __attribute__((format(printf, 1, 2)));

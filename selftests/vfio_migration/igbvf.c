@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
 #define _GNU_SOURCE
-#include <dirent.h>
 #include <endian.h>
 #include <errno.h>
 #include <linux/ethtool.h>
@@ -15,10 +14,12 @@
 
 #include "harness.h"
 #include "igbvf.h"
+#include "pf.h"
 
 #define AREA		(DMA_SIZE / 4)
 #define RX_RING_AT	0u
 #define TX_RING_AT	0x1000u
+#define TX_HEAD_AT	0x2000u
 #define RX_BUFFERS_AT	0x8000u
 #define TX_BUFFERS_AT	0x10000u
 
@@ -175,6 +176,19 @@ void nic_start(struct nic *nic, struct vf *vf, unsigned int area)
 	start_interrupts(vf);
 }
 
+void nic_use_write_back(struct nic *nic)
+{
+	struct vf *vf = nic->vf;
+
+	*(volatile u32 *)area(nic, TX_HEAD_AT) = nic->tx;
+	nic->sent = nic->tx;
+	nic->write_back = true;
+	vf_write(vf, TXDCTL(0), 0);
+	vf_write(vf, TDWBAL(0), (u32)area_iova(nic, TX_HEAD_AT) | 1);
+	vf_write(vf, TDWBAH(0), 0);
+	vf_write(vf, TXDCTL(0), DCTL_ENABLE);
+}
+
 void nic_move(struct nic *nic, struct vf *vf)
 {
 	nic->vf = vf;
@@ -277,19 +291,68 @@ bool nic_send_parts(struct nic *nic, const u8 *head, u16 head_len, u64 iova,
 	return nic_wait_sent(nic);
 }
 
-int nic_receive_raw(struct nic *nic, u8 *frame, size_t size,
-		    unsigned int timeout_ms)
+/* As a driver does it: through the mapping, where the host allows one. */
+static void doorbell(struct nic *nic, u32 offset, u32 value)
+{
+	__sync_synchronize();
+	if (nic->vf->rings)
+		vf_mwrite(nic->vf, offset, value);
+	else
+		vf_write(nic->vf, offset, value);
+}
+
+unsigned int nic_unsent(struct nic *nic)
+{
+	if (nic->write_back)
+		nic->sent = *(volatile u32 *)area(nic, TX_HEAD_AT);
+	while (!nic->write_back && nic->sent != nic->tx &&
+	       (tx_desc(nic, nic->sent)->q[1] & TX_DONE))
+		nic->sent = (nic->sent + 1) % RING;
+	return (nic->tx + RING - nic->sent) % RING;
+}
+
+bool nic_put(struct nic *nic, const u8 *frame, size_t len)
+{
+	volatile struct desc *desc = tx_desc(nic, nic->tx);
+	u32 at = TX_BUFFERS_AT + nic->tx * BUFFER;
+
+	if (nic_unsent(nic) == RING - 1)
+		return false;
+	memcpy(area(nic, at), frame, len);
+	desc->q[0] = area_iova(nic, at);
+	desc->q[1] = (u64)len << 46 | TX_DATA | TX_EOP | TX_REPORT | len;
+	nic->tx = (nic->tx + 1) % RING;
+	return true;
+}
+
+void nic_ring(struct nic *nic)
+{
+	doorbell(nic, TDT(0), nic->tx);
+}
+
+unsigned int nic_landed(struct nic *nic)
+{
+	unsigned int n, landed = 0;
+	bool done[RING];
+
+	/* Backwards: they are filled in order, maybe just now. */
+	for (n = RING; n--;)
+		done[n] = rx_desc(nic, (nic->rx + n) % RING)->q[1] & RX_DONE;
+	while (landed < RING && done[landed])
+		landed++;
+	for (n = landed; n < RING; n++)
+		EXPECT_EQ(false, done[n]);
+	return landed;
+}
+
+int nic_take(struct nic *nic, u8 *frame, size_t size)
 {
 	volatile struct desc *desc = rx_desc(nic, nic->rx);
-	u64 end = time_ms() + timeout_ms;
 	u32 at = RX_BUFFERS_AT + nic->rx * BUFFER;
 	size_t len;
 
-	while (!(desc->q[1] & RX_DONE)) {
-		if (time_ms() > end)
-			return -ETIMEDOUT;
-		sleep_ms(1);
-	}
+	if (!(desc->q[1] & RX_DONE))
+		return 0;
 	__sync_synchronize();
 	len = desc->q[1] >> 32 & 0xffff;
 	memcpy(frame, area(nic, at), len < size ? len : size);
@@ -297,10 +360,25 @@ int nic_receive_raw(struct nic *nic, u8 *frame, size_t size,
 	memset(area(nic, at), 0, BUFFER);
 	desc->q[1] = 0;
 	desc->q[0] = area_iova(nic, at);
-	__sync_synchronize();
-	vf_write(nic->vf, RDT(0), nic->rx);
+	doorbell(nic, RDT(0), nic->rx);
 	nic->rx = (nic->rx + 1) % RING;
 	return len;
+}
+
+int nic_receive_raw(struct nic *nic, u8 *frame, size_t size,
+		    unsigned int timeout_ms)
+{
+	u64 end = time_ms() + timeout_ms;
+	int len;
+
+	for (;;) {
+		len = nic_take(nic, frame, size);
+		if (len)
+			return len;
+		if (time_ms() > end)
+			return -ETIMEDOUT;
+		sleep_ms(1);
+	}
 }
 
 long long nic_receive(struct nic *nic, unsigned int timeout_ms)
@@ -346,28 +424,6 @@ u64 nic_fingerprint(struct nic *nic)
 	return sum;
 }
 
-/* The name of the PF's network interface. */
-static bool pf_interface(struct vf *vf, char *name)
-{
-	char path[128];
-	struct dirent *entry;
-	bool found = false;
-	DIR *dir;
-
-	snprintf(path, sizeof(path), "/sys/bus/pci/devices/%s/physfn/net",
-		 vf->bdf);
-	dir = opendir(path);
-	while (dir && !found && (entry = readdir(dir))) {
-		found = entry->d_name[0] != '.' &&
-			strlen(entry->d_name) < IFNAMSIZ;
-		if (found)
-			memcpy(name, entry->d_name, strlen(entry->d_name) + 1);
-	}
-	if (dir)
-		closedir(dir);
-	return found;
-}
-
 /*
  * Where igb's register dump (ethtool -d) has queue 0 of the PF's first pool,
  * which is VF 0.
@@ -391,7 +447,7 @@ struct real vf_real(struct vf *vf)
 	struct real real = {};
 
 	ASSERT_LE(0, fd);
-	if (!pf_interface(vf, request.ifr_name) ||
+	if (!pf_interface(vf->bdf, request.ifr_name) ||
 	    ioctl(fd, SIOCETHTOOL, &request) ||
 	    dump.head.len < DUMP_WORDS * sizeof(u32))
 		goto out;

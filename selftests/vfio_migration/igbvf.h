@@ -74,6 +74,9 @@
  * @mac: its address
  * @rx: next receive descriptor
  * @tx: next transmit descriptor
+ * @sent: first transmit descriptor of which it is not known that it has left
+ * @write_back: the function writes its transmit head to memory, instead of
+ *	marking descriptors
  */
 struct nic {
 	struct vf *vf;
@@ -81,6 +84,8 @@ struct nic {
 	u8 mac[6];
 	unsigned int rx;
 	unsigned int tx;
+	unsigned int sent;
+	bool write_back;
 };
 
 /* The PF's answer, up to @answer_words; false without one. */
@@ -91,6 +96,8 @@ void mbx_ask(struct vf *vf, u32 type, u32 word);
 
 /* Everything up to working queues. Rings in quarter @area of the memory. */
 void nic_start(struct nic *nic, struct vf *vf, unsigned int area);
+/* From now on by write-back; nothing may be in the transmit ring. */
+void nic_use_write_back(struct nic *nic);
 /* The same nic, whose state is now in another function. */
 void nic_move(struct nic *nic, struct vf *vf);
 
@@ -105,6 +112,27 @@ bool nic_wait_sent(struct nic *nic);
 /* A frame of two parts, the second one at an address of the caller's. */
 bool nic_send_parts(struct nic *nic, const u8 *head, u16 head_len, u64 iova,
 		    u16 len);
+
+/*
+ * Any frame into the next transmit descriptor, without waiting: false if none is
+ * free. It leaves when the doorbell is rung, through the mapping of the rings
+ * if there is one.
+ */
+bool nic_put(struct nic *nic, const u8 *frame, size_t len);
+void nic_ring(struct nic *nic);
+/* Transmit descriptors that are not known to have left. */
+unsigned int nic_unsent(struct nic *nic);
+
+/*
+ * Any frame out of the next receive descriptor, without waiting: its length; 0
+ * if there is none. Gives the descriptor back, with a doorbell like the above.
+ */
+int nic_take(struct nic *nic, u8 *frame, size_t size);
+/*
+ * Receive descriptors with frames that have not been taken. A failure, if there
+ * is an empty one before a full one.
+ */
+unsigned int nic_landed(struct nic *nic);
 
 /*
  * The frame in the next receive descriptor: its number, -ETIMEDOUT, or -EBADMSG

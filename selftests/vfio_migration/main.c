@@ -1,23 +1,24 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * What v1_test, v2_test and fault_test have in common: they test a door of the
- * migration uAPI each, and what faults do to both, on two 82576 virtual
+ * What the programs have in common: they test migration of two 82576 virtual
  * functions, each alone in its IOMMU group, bound to igbvf-vfio-pci, on NICs
- * whose links see each other, each with an address set by the administrator.
- * silicon_test asks the first function what it is like, and wants it bound to
- * vfio-pci:
+ * whose links see each other, each with an address set by the administrator:
  *
- *	v1_test BDF BDF [NAME...]
- *	v2_test BDF BDF [NAME...]
- *	fault_test BDF BDF [NAME...]
- *	silicon_test BDF BDF [NAME...]
+ *	PROGRAM [-n TIMES] BDF BDF [NAME...]
  *
- * A NAME is the name of a test or a pattern. Output is TAP.
+ * Others are of their own kind: silicon_test asks the first function what it is
+ * like, and wants it bound to vfio-pci; edu_test tests the example of
+ * Documentation/backend.rst on two of QEMU's edu devices.
+ *
+ * A NAME is the name of a test or a pattern. TIMES says how much longer than in
+ * the short form those tests are that repeat something. Output is TAP.
  *
  * TEST_ALL=1 in the environment tries every byte where a sample is the
  * default.
  */
 #include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
 
 #include "harness.h"
 #include "vfio.h"
@@ -35,11 +36,17 @@ void th_setup(unsigned int lane)
 
 int main(int argc, char **argv)
 {
-	if (argc < 3) {
-		fprintf(stderr, "usage: %s BDF BDF [TEST...]\n", argv[0]);
+	unsigned int times = 1;
+	int option;
+
+	while ((option = getopt(argc, argv, "n:")) == 'n')
+		times = strtoul(optarg, NULL, 0);
+	if (option != -1 || argc - optind < 2 || !times) {
+		fprintf(stderr, "usage: %s [-n TIMES] BDF BDF [TEST...]\n",
+			argv[0]);
 		return 2;
 	}
-	vf_bdf[0] = argv[1];
-	vf_bdf[1] = argv[2];
-	return th_main(argc - 3, argv + 3);
+	vf_bdf[0] = argv[optind];
+	vf_bdf[1] = argv[optind + 1];
+	return th_main(times, argc - optind - 2, argv + optind + 2);
 }

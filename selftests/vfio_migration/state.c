@@ -237,15 +237,28 @@ void draft_of(struct draft *draft, const struct state *state)
 	}
 }
 
-void *draft_payload(struct draft *draft, u16 type)
+static unsigned int draft_find(struct draft *draft, u16 type)
 {
 	unsigned int n;
 
 	for (n = 0; n < draft->count; n++)
 		if (draft->record[n].type == type)
-			return draft->record[n].payload;
+			return n;
 	th_log("no record of type %#x", type);
 	th_abort();
+}
+
+void *draft_payload(struct draft *draft, u16 type)
+{
+	return draft->record[draft_find(draft, type)].payload;
+}
+
+__le32 *draft_word(struct draft *draft, u16 type, unsigned int word)
+{
+	unsigned int n = draft_find(draft, type);
+
+	ASSERT_LE((word + 1) * (u32)sizeof(__le32), draft->record[n].length);
+	return (__le32 *)draft->record[n].payload + word;
 }
 
 void draft_add(struct draft *draft, u16 type, u16 flags, u32 length)

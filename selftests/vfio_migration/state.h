@@ -93,6 +93,8 @@ struct draft {
 void draft_of(struct draft *draft, const struct state *state);
 /* A payload in @draft; ends the test if there is no such record. */
 void *draft_payload(struct draft *draft, u16 type);
+/* A word of it; ends the test if the payload is shorter. */
+__le32 *draft_word(struct draft *draft, u16 type, unsigned int word);
 void draft_add(struct draft *draft, u16 type, u16 flags, u32 length);
 void draft_drop(struct draft *draft, u16 type);
 /* With CRCs and numbers that fit. Appends to @state. */

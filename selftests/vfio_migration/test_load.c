@@ -24,7 +24,7 @@
 enum { RX0, RX1, TX0, TX1 };
 enum { BAL, BAH, LEN, SRR, DCA, WBAL, WBAH, HEAD, DCTL, TAIL, RING_REGS };
 enum { INT_IVAR0 = 5, INT_EIMS = 8, INT_KICK = 9 };
-enum { MBX_R2C = 16, MBX_HELD = 17, MBX_FLAGS = 18, MBX_LINK = 19 };
+enum { MBX_R2C = 16, MBX_HELD, MBX_FLAGS, MBX_LINK };
 enum { PF_FLAGS, PF_NR_UC = 3, PF_NR_MC, PF_VLAN_LAST1 = 6 };
 #define PF_MAC_AT	28
 
@@ -329,7 +329,7 @@ struct wrong {
 	((struct vfio_mig_identity *)draft_payload(draft, VFIO_MIG_RECORD_IDENTITY))
 #define HEADER(draft)	\
 	((struct vfio_mig_header *)draft_payload(draft, VFIO_MIG_RECORD_HEADER))
-#define WORD(draft, type, n)	(((__le32 *)draft_payload(draft, type))[n])
+#define WORD(draft, type, n)	(*draft_word(draft, type, n))
 #define RING_WORD(draft, ring, reg)	\
 	WORD(draft, RECORD_RINGS, (ring) * RING_REGS + (reg))
 
@@ -494,7 +494,7 @@ static const struct wrong wrongs[] = {
 	{ "V2PMAILBOX", -EINVAL, spoil_mbx_r2c },
 	{ "held mailbox command", -EINVAL, spoil_mbx_held },
 	{ "mailbox flags", -EINVAL, spoil_mbx_flags },
-	{ "link", -EINVAL, spoil_mbx_link },
+	{ "STATUS", -EINVAL, spoil_mbx_link },
 	{ "PF flags", -EINVAL, spoil_pf_flags },
 	{ "too many addresses", -EINVAL, spoil_pf_nr_uc },
 	{ "far too many addresses", -EINVAL, spoil_pf_nr_uc_huge },

@@ -300,16 +300,11 @@ TEST_ALONE(v1_save_again,
 	EXPECT_TRUE(nic_send(&nic, 4, 2));
 }
 
-static void by_reset(struct vf *vf)
-{
-	ASSERT_EQ(0, vf_reset(vf));
-}
-
 static const struct {
 	const char *name;
 	void (*leave)(struct vf *vf);
 } ways_out[] = {
-	{ "VFIO_DEVICE_RESET", by_reset },
+	{ "VFIO_DEVICE_RESET", vf_must_reset },
 	{ "function level reset", vf_flr },
 	{ "close and open", vf_reopen },
 };

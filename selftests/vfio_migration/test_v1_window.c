@@ -15,6 +15,8 @@
 
 #define JUNK	0xa5
 
+static u8 content[1 << 20];
+
 static void open_mapped(struct v1 *v1, struct vf *vf, struct iommu *iommu,
 			const char *bdf)
 {
@@ -23,36 +25,47 @@ static void open_mapped(struct v1 *v1, struct vf *vf, struct iommu *iommu,
 		th_skip("the window cannot be mapped on this host");
 }
 
-/* Does all of the window, mapped or not, hold that byte? */
-static bool map_holds(struct v1 *v1, u8 byte)
+/* Where the window is, on hosts that cannot map it, too. */
+static u64 find_window(struct v1 *v1, u64 *size)
+{
+	u64 at;
+
+	v1_go(v1, V1_S);
+	at = v1_data_offset(v1);
+	v1_go(v1, V1_R);
+	*size = v1->size - at;
+	ASSERT_LE(*size, (u64)sizeof(content));
+	return at;
+}
+
+static bool holds(const u8 *bytes, u64 size, u8 byte, const char *what)
 {
 	u64 n;
 
-	for (n = 0; n < v1->sparse_size && v1->map[n] == byte; n++)
+	for (n = 0; n < size && bytes[n] == byte; n++)
 		;
-	if (n < v1->sparse_size)
-		th_log("byte %llu of the mapping is %#x, not %#x",
-		       (unsigned long long)n, v1->map[n], byte);
-	return n == v1->sparse_size;
+	if (n < size)
+		th_log("byte %llu of the %s is %#x, not %#x",
+		       (unsigned long long)n, what, bytes[n], byte);
+	return n == size;
 }
 
-static bool file_holds(struct v1 *v1, u8 byte)
+/* Does all of the window, in a mapping or as a file, hold that byte? */
+static bool map_holds(struct v1 *v1, u8 byte)
 {
-	u8 content[256];
-	u64 at, n;
+	return holds(v1->map, v1->sparse_size, byte, "mapping");
+}
 
-	for (at = 0; at < v1->sparse_size; at += sizeof(content)) {
-		ASSERT_EQ(0, v1_read(v1, v1->sparse_at + at, content,
-				     sizeof(content)));
-		for (n = 0; n < sizeof(content); n++)
-			if (content[n] != byte) {
-				th_log("byte %llu of the window reads %#x, not %#x",
-				       (unsigned long long)(at + n),
-				       content[n], byte);
-				return false;
-			}
-	}
-	return true;
+static bool file_holds(struct v1 *v1, u64 at, u64 size, u8 byte)
+{
+	ASSERT_EQ(0, v1_read(v1, at, content, size));
+	return holds(content, size, byte, "window");
+}
+
+/* The same for what can be mapped of it. */
+static bool sparse_holds(struct v1 *v1, u8 byte)
+{
+	return file_holds(v1, v1->sparse_at, v1->sparse_size, byte);
 }
 
 static void fill_map(struct v1 *v1, u8 byte)
@@ -161,53 +174,108 @@ static const struct {
 	{ V1_M, V1_M | V1_N, false },
 };
 
+/* A window, and how it is looked at and written to. */
+struct view {
+	struct v1 *v1;
+	u64 at;
+	u64 size;
+};
+
+static void view_fill(struct view *view, bool by_map)
+{
+	if (by_map) {
+		fill_map(view->v1, JUNK);
+		return;
+	}
+	memset(content, JUNK, view->size);
+	ASSERT_EQ(0, v1_write(view->v1, view->at, content, view->size));
+}
+
+static void view_expect(struct view *view, u8 byte)
+{
+	EXPECT_TRUE(file_holds(view->v1, view->at, view->size, byte));
+	if (view->v1->map)
+		EXPECT_TRUE(map_holds(view->v1, byte));
+}
+
+/* To a state, with a stream that is under way and could be left. */
+static void enter(struct v1 *v1, u32 state, const struct state *saved)
+{
+	v1_go(v1, state);
+	if (state & V1_M)
+		ASSERT_EQ(0, v1_feed(v1, saved->buf, saved->len, 0));
+	if (state & V1_S)
+		v1_data_offset(v1);
+}
+
 TEST(v1_window_fresh,
 	"whatever was left in the window, by mmap or write(2), is gone when a "
 	"stream begins or ends, and still there when none does")
 {
 	static struct state saved;
 	struct iommu iommu = {};
-	bool in_map, renews;
-	unsigned int n;
 	struct v1 v1;
+	struct view view = { .v1 = &v1 };
+	unsigned int n, by_map;
 	struct vf vf;
 
-	open_mapped(&v1, &vf, &iommu, vf_bdf[0]);
+	v1_open_vf(&v1, &vf, &iommu, vf_bdf[0]);
 	v1_save(&v1, &saved);
-	v1_go(&v1, V1_R);
-	for (n = 0; n < 2 * ARRAY_SIZE(renewals); n++) {
-		u32 from = renewals[n / 2].from, to = renewals[n / 2].to;
+	view.at = find_window(&v1, &view.size);
+	v1_map(&v1);
+	for (n = 0; n < ARRAY_SIZE(renewals); n++) {
+		for (by_map = 0; by_map <= !!v1.map; by_map++) {
+			u32 from = renewals[n].from, to = renewals[n].to;
 
-		renews = renewals[n / 2].renews;
-		in_map = n % 2;
-		th_context("%s -> %s, left by %s", mig_state_name(from),
-			   mig_state_name(to), in_map ? "mmap" : "write");
-		v1_go(&v1, from);
-		if (from & V1_M)
-			ASSERT_EQ(0, v1_feed(&v1, saved.buf, saved.len, 0));
-		if (from & V1_S)
-			v1_data_offset(&v1);
-		v1.by = in_map ? V1_BY_MMAP : V1_BY_RW;
-		if (in_map) {
-			fill_map(&v1, JUNK);
-		} else {
-			static u8 junk[4096];
-
-			memset(junk, JUNK, sizeof(junk));
-			ASSERT_EQ(0, v1_write(&v1, v1.sparse_at, junk,
-					      v1.sparse_size));
+			th_context("%s -> %s, left by %s", mig_state_name(from),
+				   mig_state_name(to), by_map ? "mmap" : "write");
+			enter(&v1, from, &saved);
+			view_fill(&view, by_map);
+			view_expect(&view, JUNK);
+			v1_go(&v1, to);
+			view_expect(&view, renewals[n].renews ? 0 : JUNK);
+			/* RESUMING without a stream cannot be left otherwise. */
+			if (to & V1_M)
+				ASSERT_EQ(0, vf_reset(&vf));
+			else
+				v1_go(&v1, V1_R);
 		}
-		EXPECT_TRUE(map_holds(&v1, JUNK));
-		EXPECT_TRUE(file_holds(&v1, JUNK));
+	}
+}
 
-		v1_go(&v1, to);
-		EXPECT_TRUE(map_holds(&v1, renews ? 0 : JUNK));
-		EXPECT_TRUE(file_holds(&v1, renews ? 0 : JUNK));
-		v1.by = V1_BY_RW;
-		if ((to & ~from & V1_M) || (!renews && (to & V1_M)))
-			ASSERT_EQ(0, vf_reset(&vf));
-		else
-			v1_go(&v1, V1_R);
+TEST(v1_window_ended,
+	"whatever was left in the window is gone after a reset, by ioctl or "
+	"config space, and after the device was closed")
+{
+	static void (*const ends[])(struct vf *vf) = {
+		vf_must_reset, vf_flr, vf_reopen,
+	};
+	static const u32 states[] = { V1_R, V1_R | V1_S, V1_S, 0, V1_M };
+	static struct state saved;
+	struct iommu iommu = {};
+	struct v1 v1;
+	struct view view = { .v1 = &v1 };
+	unsigned int n, end;
+	struct vf vf;
+
+	v1_open_vf(&v1, &vf, &iommu, vf_bdf[0]);
+	v1_save(&v1, &saved);
+	view.at = find_window(&v1, &view.size);
+	for (n = 0; n < ARRAY_SIZE(states); n++) {
+		for (end = 0; end < ARRAY_SIZE(ends); end++) {
+			th_context("%s, end %u", mig_state_name(states[n]), end);
+			v1_map(&v1);
+			enter(&v1, states[n], &saved);
+			view_fill(&view, v1.map);
+			view_expect(&view, JUNK);
+			/* A mapping would keep the device open. */
+			if (ends[end] == vf_reopen)
+				v1_unmap(&v1);
+			ends[end](&vf);
+			EXPECT_V1_STATE(V1_R, &v1);
+			view_expect(&view, 0);
+			v1_unmap(&v1);
+		}
 	}
 }
 
@@ -217,17 +285,19 @@ TEST(v1_window_refused,
 	static struct state saved;
 	struct iommu iommu = {};
 	struct v1 v1;
+	struct view view = { .v1 = &v1 };
 	struct vf vf;
 
-	open_mapped(&v1, &vf, &iommu, vf_bdf[0]);
+	v1_open_vf(&v1, &vf, &iommu, vf_bdf[0]);
 	v1_save(&v1, &saved);
+	view.at = find_window(&v1, &view.size);
+	v1_map(&v1);
 	v1_go(&v1, V1_M);
-	fill_map(&v1, JUNK);
+	view_fill(&view, false);
 	EXPECT_NE(0, v1_set_state(&v1, V1_R));
 	EXPECT_NE(0, v1_set_state(&v1, V1_S));
 	EXPECT_NE(0, v1_set_state(&v1, VFIO_MIG_V1_ERROR));
-	EXPECT_TRUE(map_holds(&v1, JUNK));
-	EXPECT_TRUE(file_holds(&v1, JUNK));
+	view_expect(&view, JUNK);
 	th_context("the stream goes on");
 	EXPECT_EQ(0, v1_feed(&v1, saved.buf, saved.len, 0));
 	v1_go(&v1, V1_R);
@@ -237,9 +307,9 @@ TEST(v1_window_refused,
 static void expect_renewed(struct v1 *v1)
 {
 	EXPECT_TRUE(map_holds(v1, 0));
-	EXPECT_TRUE(file_holds(v1, 0));
+	EXPECT_TRUE(sparse_holds(v1, 0));
 	fill_map(v1, JUNK);
-	EXPECT_TRUE(file_holds(v1, JUNK));
+	EXPECT_TRUE(sparse_holds(v1, JUNK));
 }
 
 TEST(v1_map_lives,
@@ -272,7 +342,7 @@ TEST(v1_map_lives,
 			if (v1_states[to] & V1_S)
 				v1_collect(&v1, &back);
 			fill_map(&v1, to);
-			EXPECT_TRUE(file_holds(&v1, to));
+			EXPECT_TRUE(sparse_holds(&v1, to));
 		}
 		ASSERT_EQ(0, vf_reset(&vf));
 		expect_renewed(&v1);
@@ -315,7 +385,7 @@ TEST(v1_map_closed,
 		v1_unmap(&v1);
 		vf_reopen(&vf);
 		EXPECT_V1_STATE(V1_R, &v1);
-		EXPECT_TRUE(file_holds(&v1, 0));
+		EXPECT_TRUE(sparse_holds(&v1, 0));
 		ASSERT_TRUE(v1_map(&v1));
 		EXPECT_TRUE(map_holds(&v1, 0));
 	}

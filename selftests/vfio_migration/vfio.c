@@ -285,6 +285,11 @@ int vf_reset(struct vf *vf)
 	return ioctl(vf->fd, VFIO_DEVICE_RESET) ? -errno : 0;
 }
 
+void vf_must_reset(struct vf *vf)
+{
+	ASSERT_EQ(0, vf_reset(vf));
+}
+
 void vf_flr(struct vf *vf)
 {
 	u16 at = vf_config_read(vf, PCI_CAPABILITY_LIST) & 0xff, head;
@@ -469,13 +474,45 @@ static bool wait_event(int event, int timeout_ms)
 	return poll(&poll_fd, 1, timeout_ms) == 1;
 }
 
+void vf_arm_interrupts(struct vf *vf)
+{
+	struct {
+		struct vfio_irq_set set;
+		int fd[VECTORS];
+	} arg = {
+		.set = {
+			.argsz = sizeof(arg),
+			.flags = VFIO_IRQ_SET_DATA_EVENTFD |
+				 VFIO_IRQ_SET_ACTION_TRIGGER,
+			.index = VFIO_PCI_MSIX_IRQ_INDEX,
+			.count = VECTORS,
+		},
+	};
+
+	memcpy(arg.fd, vf->event, sizeof(arg.fd));
+	ASSERT_EQ(0, ioctl(vf->fd, VFIO_DEVICE_SET_IRQS, &arg));
+}
+
+void vf_disarm_interrupts(struct vf *vf)
+{
+	struct vfio_irq_set set = {
+		.argsz = sizeof(set),
+		.flags = VFIO_IRQ_SET_DATA_NONE | VFIO_IRQ_SET_ACTION_TRIGGER,
+		.index = VFIO_PCI_MSIX_IRQ_INDEX,
+	};
+
+	ASSERT_EQ(0, ioctl(vf->fd, VFIO_DEVICE_SET_IRQS, &set));
+}
+
 void vf_enable_interrupts(struct vf *vf)
 {
 	unsigned int vector;
 
-	for (vector = 0; vector < VECTORS; vector++)
-		vf->event[vector] = new_event();
-	set_events(vf, VFIO_PCI_MSIX_IRQ_INDEX, vf->event, VECTORS);
+	for (vector = 0; vector < VECTORS; vector++) {
+		vf->event[vector] = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+		ASSERT_LE(0, vf->event[vector]);
+	}
+	vf_arm_interrupts(vf);
 }
 
 u64 vf_interrupts(struct vf *vf, unsigned int vector)

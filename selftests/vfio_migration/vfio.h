@@ -95,6 +95,7 @@ int vf_set_state(struct vf *vf, u32 state, int *fd);
 int vf_open_stream(struct vf *vf, u32 state);	/* the data fd */
 int vf_get_state(struct vf *vf);
 int vf_reset(struct vf *vf);
+void vf_must_reset(struct vf *vf);	/* or the test ends */
 void vf_flr(struct vf *vf);		/* the bit in the PCIe capability */
 bool vf_state_offered(struct vf *vf, u32 state);
 const char *state_name(u32 state);
@@ -118,6 +119,9 @@ u16 vf_real_command(struct vf *vf);
 
 /* MSI-X with one eventfd for each vector. */
 void vf_enable_interrupts(struct vf *vf);
+/* Take them off, and on again: the same eventfds. */
+void vf_disarm_interrupts(struct vf *vf);
+void vf_arm_interrupts(struct vf *vf);
 /* How many since it was last asked; of one vector, of all. */
 u64 vf_interrupts(struct vf *vf, unsigned int vector);
 u64 vf_all_interrupts(struct vf *vf);
