@@ -457,8 +457,9 @@ int vfio_pci_mig_put_record(struct mig_encoder *enc, u16 type, u16 flags,
 		container_of(enc, struct mig_session, encoder);
 	int ret = mig_fault_record(session->mig, type, false);
 
+	/* Latched, like that of a record that does not fit. */
 	if (ret)
-		return ret;
+		enc->error = ret;
 	return mig_encode_record(enc, type, flags, payload, length);
 }
 EXPORT_SYMBOL_GPL(vfio_pci_mig_put_record);
