@@ -93,9 +93,12 @@ class Scene:
         """The VF that the guest is not on."""
         return next(vf for vf in self.vfs if vf.letter != self.guest.nic.letter)
 
+    def _default(self) -> Settings:
+        return TRACKED if self.tracked else Settings()
+
     async def migrate(self, settings: Settings | None = None, relay=None, meanwhile=None) -> Migration:
         """Migrate the guest to a new QEMU on the other card; the loser is gone afterwards."""
-        settings = settings or (TRACKED if self.tracked else Settings())
+        settings = settings or self._default()
         source = self.guest
         destination = await self._new(self._other(), incoming=True)
         result = await Attempt(source, destination, settings, relay).run(meanwhile)
@@ -112,7 +115,7 @@ class Scene:
         destination = await self._new(self._other(), incoming=True)
         path = lab.RUN / "saved"
         try:
-            result = await Attempt(self.guest, destination).through_file(path)
+            result = await Attempt(self.guest, destination, self._default()).through_file(path)
         finally:
             path.unlink(missing_ok=True)
         self.migrations.append(result)
