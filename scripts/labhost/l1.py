@@ -22,6 +22,8 @@ MOST_AT_ONCE = max(2, (os.cpu_count() or 2) // 2)
 # What QEMU says of any emulated EPYC, and of a hub that leads nowhere (on purpose).
 _EXPECTED = re.compile(r"TCG doesn't support requested feature|is not connected to host network")
 BROKEN = 125  # exit status when L1 itself failed, not the command
+DEAF = "does not take NMIs any more"
+_LISTEN = 5   # s between two looks for that
 
 
 class Request(NamedTuple):
@@ -44,6 +46,7 @@ class Result(NamedTuple):
     status: int
     job: Path
     problems: list  # why the run counts as failed, apart from the status
+    deaf: bool = False  # an emulated CPU hung: it says nothing of what ran in L1
 
     @property
     def passed(self) -> bool:
@@ -143,11 +146,16 @@ def _watch(process: subprocess.Popen, job: Path, request: Request) -> str | None
     began = time.monotonic()
     ended = None
     why = None
+    listened = began
     while process.poll() is None and not why:
         screen.pump()
         if ended is None and (job / "exit-code").exists():
             ended = time.monotonic()
         why = _over(job, request, began, ended)
+        if not why and time.monotonic() - listened > _LISTEN:
+            listened = time.monotonic()
+            cpu = splat.deaf(job / "l1-console.log")
+            why = f"L1's CPU {cpu} {DEAF}" if cpu is not None else None
         time.sleep(0.1)
     if process.poll() is None:
         process.kill()
@@ -200,7 +208,7 @@ def _judge(job: Path, why: str | None, interactive: bool) -> Result:
             problems.append("L1 ended before the command did")
     problems += [f"kernel complaint on L1's console: {line}"
                  for line in splat.find(job / "l1-console.log")[:5]]
-    return Result(status, job, problems)
+    return Result(status, job, problems, bool(why) and why.endswith(DEAF))
 
 
 def _report(result: Result, took: float) -> None:

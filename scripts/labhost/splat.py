@@ -24,6 +24,10 @@ ALLOWED = (
 
 PANIC = re.compile(r"Kernel panic - not syncing|end Kernel panic")
 
+_NMI = re.compile(r"\[ *(\d+)\.\d+\] Sending NMI from CPU \d+ to CPUs (\d+):(.*)", re.DOTALL)
+_WHEN = re.compile(r"^\[ *(\d+)\.\d+\]", re.MULTILINE)
+_ANSWER = 15    # s; the kernel itself waits 10
+
 
 def find(console: Path) -> list[str]:
     """Lines of the console that make a run fail."""
@@ -32,3 +36,20 @@ def find(console: Path) -> list[str]:
     text = console.read_bytes().decode(errors="replace")
     return [line.strip() for line in text.splitlines()
             if _SPLATS.search(line) and not any(known.search(line) for known in ALLOWED)]
+
+
+def deaf(console: Path) -> int | None:
+    """A CPU that the kernel asked by NMI what it does, and that did not answer.
+
+    No code of L1's kernel can hold off an NMI for so long: it is the emulated CPU
+    that hangs.
+    """
+    if not console.is_file():
+        return None
+    text = console.read_bytes().decode(errors="replace")
+    found = _NMI.search(text)
+    if not found:
+        return None
+    asked, cpu, rest = int(found[1]), int(found[2]), found[3]
+    waited = any(int(when) >= asked + _ANSWER for when in _WHEN.findall(rest))
+    return cpu if waited and f"NMI backtrace for cpu {cpu}" not in rest else None
