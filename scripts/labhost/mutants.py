@@ -42,15 +42,12 @@ def _parse(text: str) -> list[Mutant]:
     return found
 
 
-def _spoil(work: Path, mutant: Mutant) -> None:
-    """Apply the script; it must change something."""
-    path = work / mutant.file
-    before = path.read_text()
-    after = subprocess.run(["sed", mutant.script], input=before, stdout=subprocess.PIPE, text=True,
-                           check=True).stdout
-    if after == before:
+def _spoiled(mutant: Mutant, text: str) -> str:
+    """A file's text with the defect in it; the script must change something."""
+    done = subprocess.run(["sed", mutant.script], input=text, stdout=subprocess.PIPE, text=True, check=True)
+    if done.stdout == text:
         raise say.LabError(f"{LIST.name}: [{mutant.name}] changes nothing in {mutant.file}")
-    path.write_text(after)
+    return done.stdout
 
 
 def _compile(where: tree.Tree, version: str, wanted: list[Mutant], target: Path) -> None:
@@ -61,7 +58,8 @@ def _compile(where: tree.Tree, version: str, wanted: list[Mutant], target: Path)
             name = mutant.name if mutant else "none"
             log = target / f"{name}.log"
             if mutant:
-                _spoil(work, mutant)
+                path = work / mutant.file
+                path.write_text(_spoiled(mutant, path.read_text()))
             if modules.make(where, version, work, log, "modules") != 0:
                 raise say.LabError(f"[{name}] does not compile:\n{tree.tail(log, 20)}")
             (target / name).mkdir()
@@ -76,6 +74,8 @@ def run(series: str, names: list[str], accel: str | None) -> int:
     wanted = [mutant for mutant in _parse(LIST.read_text()) if not names or mutant.name in names]
     if not wanted:
         raise say.LabError(f"{LIST.name} has none of {', '.join(names)}")
+    for mutant in wanted:   # before time is spent on the others
+        _spoiled(mutant, (source.CHECKOUT / mutant.file).read_text())
     where, version = tree.for_series(series)
     target = cache.new_job("mutants-built") / "mutants"
     target.mkdir()
