@@ -147,8 +147,7 @@ struct mig_standin {
  * @session: the stream in progress; guard->mutex
  * @retired: stream that the transition under way has ended, kept to be
  *	re-attached if a later step fails; guard->mutex
- * @next_session: allocated by a door for the transition under way;
- *	guard->mutex
+ * @next_session: allocated for the request under way; guard->mutex
  * @resetting: task that is resetting the function for RESUMING
  * @resets: counts resets by the user
  * @io_lock: see above
@@ -214,8 +213,9 @@ void mig_guard_reset_done(struct mig_guard *guard);
 void mig_guard_settle(struct mig_guard *guard);
 
 /* steps.c */
-int mig_request_locked(struct vfio_pci_mig *mig, enum mig_door door, u32 to,
-		       struct file **filp);
+int mig_check_door_locked(struct vfio_pci_mig *mig, enum mig_door door);
+int mig_request_locked(struct vfio_pci_mig *mig, enum mig_door door,
+		       const u32 *path, unsigned int arcs, struct file **filp);
 int mig_load_locked(struct vfio_pci_mig *mig, struct mig_session *session);
 void mig_clean_state_locked(struct vfio_pci_mig *mig, bool in_reset);
 void mig_close_locked(struct vfio_pci_mig *mig);

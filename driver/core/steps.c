@@ -236,7 +236,7 @@ static void mig_drop_session(struct mig_session **session)
 	*session = NULL;
 }
 
-/* Carry out one transition. mig->next_session is consumed or dropped. */
+/* Carry out one transition. It may consume mig->next_session. */
 static int mig_change_state_locked(struct vfio_pci_mig *mig, u32 to)
 {
 	struct mig_session *session = mig->session;
@@ -260,16 +260,19 @@ static int mig_change_state_locked(struct vfio_pci_mig *mig, u32 to)
 	if (mig->session != session)
 		mig_window_renew(mig);
 	mig_drop_session(&mig->retired);
-	mig_drop_session(&mig->next_session);
 	return ret;
 }
 
-/* Can @door change the state now? */
-static int mig_check_request(struct vfio_pci_mig *mig, enum mig_door door,
-			     u32 to)
+/**
+ * mig_check_door_locked - can a door change the state now
+ * @mig: the device; the state lock is held
+ * @door: the door
+ *
+ * Return: 0; -EBUSY (the other door's migration), -EIO (ERROR).
+ */
+int mig_check_door_locked(struct vfio_pci_mig *mig, enum mig_door door)
 {
-	if (!mig_state_valid(to))
-		return -EINVAL;
+	lockdep_assert_held(&mig->guard->mutex);
 	if (mig->state == MIG_ERROR)
 		return -EIO;
 	if (mig->owner != MIG_DOOR_NONE && mig->owner != door)
@@ -282,7 +285,9 @@ static int mig_check_request(struct vfio_pci_mig *mig, enum mig_door door,
  * @mig: the device; the state lock is held
  * @door: the uAPI that the request came by. Until the device is RUNNING again
  *	the other one is refused.
- * @to: MIG_* bits
+ * @path: MIG_* bits of the states on the way, the last one is what the user
+ *	asked for. Only the last arc may begin a stream.
+ * @arcs: number of @path, not 0
  * @filp: if a stream begins, gets a file to read or write it by, or NULL;
  *	NULL if none is wanted
  *
@@ -290,19 +295,23 @@ static int mig_check_request(struct vfio_pci_mig *mig, enum mig_door door,
  * nothing left that can fail for want of memory once the device has moved.
  *
  * Return: 0; -EINVAL (not a state), -EBUSY (the other door's migration), -EIO
- * (ERROR, which only reset ends), -ENOMEM; or as the step that failed, and the
- * state is as before, or ERROR if that cannot be had.
+ * (ERROR, which only reset ends), -ENOMEM, and the state is as before; or as
+ * the step that failed, and the state is as before the arc that failed, or
+ * ERROR if that cannot be had.
  */
-int mig_request_locked(struct vfio_pci_mig *mig, enum mig_door door, u32 to,
-		       struct file **filp)
+int mig_request_locked(struct vfio_pci_mig *mig, enum mig_door door,
+		       const u32 *path, unsigned int arcs, struct file **filp)
 {
+	u32 to = path[arcs - 1];
 	u32 begins = to & ~mig->state & (MIG_S | MIG_M);
+	unsigned int arc;
 	int ret;
 
-	lockdep_assert_held(&mig->guard->mutex);
 	if (filp)
 		*filp = NULL;
-	ret = mig_check_request(mig, door, to);
+	if (!mig_state_valid(to))
+		return -EINVAL;
+	ret = mig_check_door_locked(mig, door);
 	if (ret)
 		return ret;
 
@@ -321,7 +330,9 @@ int mig_request_locked(struct vfio_pci_mig *mig, enum mig_door door, u32 to,
 		}
 	}
 
-	ret = mig_change_state_locked(mig, to);
+	for (arc = 0; !ret && arc < arcs; arc++)
+		ret = mig_change_state_locked(mig, path[arc]);
+	mig_drop_session(&mig->next_session);
 	mig->owner = mig->state == MIG_R ? MIG_DOOR_NONE : door;
 	if (ret && filp && *filp) {
 		fput(*filp);

@@ -196,7 +196,6 @@ int igbvf_quiesce(struct vfio_pci_mig *mig)
 
 	/* Receive queues come first: what arrives makes the guest send. */
 	for (ring = 0; ring < IGBVF_RINGS; ring++) {
-		igbvf_ring_capture(vf, ring);
 		if (igbvf_ring_is_tx(ring))
 			igbvf_ring_drain(vf, ring);
 		if (igbvf_ring_off(vf, ring)) {

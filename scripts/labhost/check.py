@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from typing import Callable, NamedTuple
 
-from . import cache, chroot, docs, l1, modules, say, source, static, tap, tree
+from . import cache, chroot, docs, l1, modules, packaging, say, source, static, tap, tree
 
 FROZEN = "LAB_CHECK_LOGS"  # set when we are the copy that freeze() made
 BOOTED = list(tree.OF_SERIES)
@@ -110,6 +110,11 @@ def _docs(log: Path) -> Outcome:
     return _verdict(docs.sphinx(log), log)
 
 
+def _packaging(log: Path) -> Outcome:
+    status = packaging.run(log)
+    return _from_tap(log.read_text(errors="replace"), status, [], log)
+
+
 def _checkpatch(log: Path) -> Outcome:
     return _verdict(static.checkpatch(*tree.for_series(SCRIPTS_OF), log), log)
 
@@ -201,7 +206,7 @@ def _computing() -> list[Step]:
             Step("proof", _native("selftests/prove", "prove", PROOF_LIMIT)),
             *steps, Step("build without faults", _build_without_faults),
             Step("sparse", _sparse), Step("checkpatch", _checkpatch),
-            Step("kernel-doc", _kernel_doc), Step("docs", _docs)]
+            Step("kernel-doc", _kernel_doc), Step("docs", _docs), Step("packaging", _packaging)]
 
 
 def _machines(accel: str | None) -> list[Step]:
@@ -210,7 +215,8 @@ def _machines(accel: str | None) -> list[Step]:
                                                      "0000:03:00.0 0000:04:00.0")),
             *(Step(f"{door} test {series}", _uapi_test(f"{door}_test", series, accel))
               for series in BOOTED for door in DOORS),
-            Step(f"v2 test {tree.DEBUG}", _uapi_test("v2_test", tree.DEBUG, accel)),
+            *(Step(f"{name} {tree.DEBUG}", _uapi_test(f"{name}_test", tree.DEBUG, accel))
+              for name in ("v2", "failnth")),
             *(Step(f"drain test {series}", _uapi_test("drain_test", series, accel)) for series in DRAIN_ON),
             Step(f"fault test {FAULTS_ON}", _uapi_test("fault_test", FAULTS_ON, accel)),
             *(Step(f"refusals {door} {series}", _refusals(series, door, accel))

@@ -4,7 +4,8 @@
 The mounts live in a mount namespace and the processes in a PID namespace of
 their own: when the command ends, or is killed, or this Python dies, the kernel
 takes both away. Nothing ever has to be unmounted by hand. Except while it is
-being built, a tree is seen read-only by what runs in it.
+being built, a tree is seen read-only by what runs in it, or as a copy that is
+thrown away.
 """
 
 import os
@@ -12,12 +13,17 @@ import subprocess
 from pathlib import Path
 from typing import Iterable, NamedTuple
 
-# $1 = tree, $2 = rw|ro, then triples <host path> <path in tree> <rw|ro>, "--", command
+# $1 = tree, $2 = rw|ro|copy, then triples <host path> <path in tree> <rw|ro>, "--", command
 _SETUP = r"""
 set -e
 tree=$1; mode=$2; shift 2
 mount --bind "$tree" "$tree"
 if [ "$mode" = ro ]; then mount -o remount,bind,ro "$tree"; fi
+if [ "$mode" = copy ]; then
+	mount -t tmpfs tmpfs "$tree/tmp"
+	mkdir "$tree/tmp/upper" "$tree/tmp/work"
+	mount -t overlay -o "lowerdir=$tree,upperdir=$tree/tmp/upper,workdir=$tree/tmp/work" overlay "$tree"
+fi
 mount --rbind /dev "$tree/dev"
 mount -t proc proc "$tree/proc"
 mount -t tmpfs tmpfs "$tree/tmp"
@@ -73,10 +79,9 @@ def isolated(command: Iterable[str]) -> list[str]:
             "unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--", *command]
 
 
-def argv(tree: Path, command: Iterable[str], binds: Iterable[Bind] = (),
-         writable: bool = False) -> list[str]:
-    """The whole command line for running command inside tree."""
-    line = isolated(["sh", "-c", _SETUP, "sh", str(tree), "rw" if writable else "ro"])
+def argv(tree: Path, command: Iterable[str], binds: Iterable[Bind] = (), mode: str = "ro") -> list[str]:
+    """The whole command line for running command inside tree; mode: ro, rw or copy."""
+    line = isolated(["sh", "-c", _SETUP, "sh", str(tree), mode])
     for bind in binds:
         line += [str(bind.host), bind.inside, bind.mode]
     proxies = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
@@ -85,10 +90,10 @@ def argv(tree: Path, command: Iterable[str], binds: Iterable[Bind] = (),
     return line + list(command)
 
 
-def run(tree: Path, command: Iterable[str], binds: Iterable[Bind] = (), writable: bool = False,
+def run(tree: Path, command: Iterable[str], binds: Iterable[Bind] = (), mode: str = "ro",
         log: Path | None = None, timeout: float = 1800) -> int:
     """Run command inside tree, output to a log file (appended); returns its status."""
-    line = argv(tree, command, binds, writable)
+    line = argv(tree, command, binds, mode)
     output = open(log, "ab") if log else subprocess.DEVNULL
     try:
         process = subprocess.Popen(line, stdin=subprocess.DEVNULL, stdout=output,

@@ -8,6 +8,7 @@ this one.
 """
 
 import json
+import os
 import re
 import shutil
 from pathlib import Path
@@ -17,7 +18,7 @@ from . import cache, chroot, kernelsource, say, source, tree
 SOURCE = "7.2"      # the series of its source
 CONFIG = source.CHECKOUT / "scripts/labhost/debug.config"
 RECIPE = 1          # raise when the way it is made changes
-JOBS = 2
+JOBS = os.cpu_count() or 2
 ROOM_NEEDED = 3 << 30
 BUILD_LIMIT = 3600
 
@@ -71,9 +72,9 @@ class _Maker:
         self.work = work
         self.log = log
 
-    def _inside(self, script: str, *arguments: str, what: str, writable: bool = False) -> None:
+    def _inside(self, script: str, *arguments: str, what: str, mode: str = "ro") -> None:
         binds = [chroot.Bind(self.work, "/lab/build", "rw"), chroot.Bind(source.CHECKOUT, "/lab/project")]
-        status = chroot.run(self.path, ["sh", "-c", script, "sh", *arguments], binds, writable,
+        status = chroot.run(self.path, ["sh", "-c", script, "sh", *arguments], binds, mode,
                             self.log, BUILD_LIMIT)
         if status != 0:
             raise say.LabError(f"{what} failed, see {self.log}\n{tree.tail(self.log, 30)}")
@@ -96,7 +97,7 @@ class _Maker:
 
     def install(self) -> str:
         """Put all into the tree; returns the kernel's version."""
-        self._inside(_INSTALL, what="installing the kernel", writable=True)
+        self._inside(_INSTALL, what="installing the kernel", mode="rw")
         return (self.work / "include/config/kernel.release").read_text().strip()
 
 
@@ -109,7 +110,7 @@ def _copy_tree(base: tree.Tree, path: Path, log: Path) -> None:
 
 
 def _build(base: tree.Tree, package: kernelsource.Package, path: Path) -> None:
-    builder = tree.Builder(tree.TRIXIE._replace(suite=path.name), path)
+    builder = tree.Builder(tree.TRIXIE._replace(suite=tree.DEBUG), path)
     _copy_tree(base, path, builder.log)
     builder.install(TOOLS)
     with cache.work(f"kernel-{path.name}") as work:

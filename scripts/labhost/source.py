@@ -15,7 +15,7 @@ from . import cache
 CHECKOUT = Path(__file__).resolve().parents[2]
 
 # Top-level entries that no module build reads.
-NOT_FOR_MODULES = {"scripts", "selftests", "Documentation", ".ci", ".git", ".gitignore"}
+NOT_FOR_MODULES = {"scripts", "selftests", "packaging", "Documentation", ".ci", ".git", ".gitignore"}
 
 
 def _from_git() -> list[str] | None:
@@ -49,7 +49,7 @@ def files() -> list[str]:
 def module_files() -> list[str]:
     """The files a module build may read."""
     return [name for name in files()
-            if name.split("/")[0] not in NOT_FOR_MODULES and not name.endswith(".md")]
+            if name.split("/")[0] not in NOT_FOR_MODULES and not name.endswith((".md", ".rst"))]
 
 
 def digest(names: list[str]) -> str:

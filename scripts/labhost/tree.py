@@ -118,7 +118,7 @@ class Builder:
     def inside(self, *command: str, what: str, network: bool = True) -> None:
         """Run a command in the tree, with the network of the host or without."""
         binds = chroot.network_binds() if network else []
-        if chroot.run(self.path, command, binds, writable=True, log=self.log) != 0:
+        if chroot.run(self.path, command, binds, mode="rw", log=self.log) != 0:
             raise say.LabError(f"{what} failed, {_BROKEN.format(log=self.log)}\n{tail(self.log)}")
 
     def install(self, packages, release: str | None = None) -> None:
