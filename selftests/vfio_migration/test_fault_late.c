@@ -280,7 +280,7 @@ static void unbind_at(u64 nth)
 	unbind_end(pid);
 }
 
-TH_TEST(late_and_unbind, 60, false,
+TH_TEST(late_and_unbind, 300, false,
 	"unbind and close in the middle of a transition, at every place: both "
 	"wait for it, and the driver can be bound again")
 {
