@@ -20,6 +20,7 @@ FAULTS_ON = "6.12"   # takes long, and says little about the kernel
 DRAIN_ON = ("6.12", "6.1")     # with rings mapped, and without
 EXAMPLE_ON = "6.12"
 SCRIPTS_OF = "7.2"     # checkpatch, kernel-doc
+CLANG_ON = ("6.12", "7.2")
 DOORS = ("v2", "v1")
 REFUSALS_OF = (("6.12", "v2"), ("6.12", "v1"), ("7.2", "v2"))
 DEMO_LIMIT = 1500
@@ -119,6 +120,16 @@ def _checkpatch(log: Path) -> Outcome:
     return _verdict(static.checkpatch(*tree.for_series(SCRIPTS_OF), log), log)
 
 
+def _clang(series: str) -> Callable:
+    def run(log: Path) -> Outcome:
+        return _verdict(static.clang(tree.for_series(series)[1], log), log)
+    return run
+
+
+def _spelling(log: Path) -> Outcome:
+    return _verdict(docs.spelling(log), log)
+
+
 def _kernel_doc(log: Path) -> Outcome:
     return _verdict(static.kernel_doc(*tree.for_series(SCRIPTS_OF), log), log)
 
@@ -206,7 +217,8 @@ def _computing() -> list[Step]:
             Step("proof", _native("selftests/prove", "prove", PROOF_LIMIT)),
             *steps, Step("build without faults", _build_without_faults),
             Step("sparse", _sparse), Step("checkpatch", _checkpatch),
-            Step("kernel-doc", _kernel_doc), Step("docs", _docs), Step("packaging", _packaging)]
+            Step("kernel-doc", _kernel_doc), Step("docs", _docs), Step("spelling", _spelling),
+            *(Step(f"clang {series}", _clang(series)) for series in CLANG_ON), Step("packaging", _packaging)]
 
 
 def _machines(accel: str | None) -> list[Step]:
