@@ -79,11 +79,13 @@ static struct file *mig_v2_set_state(struct vfio_device *vdev,
 		 * states that we do not advertise.
 		 */
 		if (mig->state == MIG_ERROR) {
-			ret = -EIO;
+			ret = mig_note_refusal(mig, -EIO,
+					       "in ERROR until reset");
 			break;
 		}
 		if (mig->owner == MIG_DOOR_V1) {
-			ret = -EBUSY;
+			ret = mig_note_refusal(mig, -EBUSY,
+					       "v1 owns the migration");
 			break;
 		}
 		/* Only the last arc of a path opens a stream. */
