@@ -6,10 +6,12 @@
  * A shielded page is replaced in the user's mappings by a *stand-in*, a page
  * of ordinary memory with the register values that the user should see. What
  * the user writes there is handed to the backend when quiet ends, so a
- * doorbell that is rung in quiet is honoured later.
+ * doorbell that is rung in quiet is honoured later. While dirty pages are
+ * tracked, stand-ins are in place as well, and a poller hands over what is
+ * written (dirty.c).
  *
  * Who wants to map the page for peer DMA must not get a stand-in, nor leave the
- * real page in the user's page tables while quiet. Both are refused: the fault
+ * real page in the user's page tables while stand-ins are used. Both are refused: the fault
  * of such a request (FAULT_FLAG_REMOTE), and by vfio's type1 IOMMU itself a
  * stand-in that is mapped already, since it is not PageReserved. A VMM that
  * maps BARs for peers while RESUMING is told so, and goes on without.
@@ -203,7 +205,17 @@ void mig_bar_close(struct vfio_pci_mig *mig)
 	}
 }
 
-static void mig_shield_zap(struct vfio_pci_mig *mig)
+/* Do the user's accesses to shielded ranges go to stand-ins? */
+static bool mig_standins_used(struct vfio_pci_mig *mig)
+{
+	return mig->shielded || mig->tracking;
+}
+
+/**
+ * mig_shield_zap - take the shielded ranges out of the user's page tables
+ * @mig: the device; io_lock is held
+ */
+void mig_shield_zap(struct vfio_pci_mig *mig)
 {
 	unsigned int i;
 
@@ -230,7 +242,7 @@ void mig_shield_on(struct vfio_pci_mig *mig)
 
 /**
  * mig_shield_fill - put the registers as the user should see them in place
- * @mig: the device, quiet; io_lock is held
+ * @mig: the device, quiet or tracking; io_lock is held
  */
 void mig_shield_fill(struct vfio_pci_mig *mig)
 {
@@ -238,6 +250,7 @@ void mig_shield_fill(struct vfio_pci_mig *mig)
 	unsigned int i, word;
 	__le32 *shown;
 
+	mig->changed = false;
 	mig_shield_zap(mig);
 	for (i = 0; i < mig->nr_standins; i++) {
 		standin = &mig->standin[i];
@@ -253,7 +266,7 @@ void mig_shield_fill(struct vfio_pci_mig *mig)
 
 /**
  * mig_shield_sync - tell the backend what the user wrote into stand-ins
- * @mig: the device, quiet; io_lock is held
+ * @mig: the device, quiet or tracking; io_lock is held
  */
 void mig_shield_sync(struct vfio_pci_mig *mig)
 {
@@ -266,8 +279,12 @@ void mig_shield_sync(struct vfio_pci_mig *mig)
 	for (i = 0; i < mig->nr_standins; i++) {
 		standin = &mig->standin[i];
 		shown = page_address(standin->page);
+		/* The poller finds mostly this; big endian never does. */
+		if (!memcmp(shown, standin->seen, MIG_PAGE))
+			continue;
 		for (word = 0; word < MIG_PAGE / 4; word++) {
-			value = le32_to_cpu(READ_ONCE(shown[word]));
+			/* A tail comes after the descriptors that it posts. */
+			value = le32_to_cpu(smp_load_acquire(&shown[word]));
 			if (value == standin->seen[word])
 				continue;
 			standin->seen[word] = value;
@@ -279,14 +296,19 @@ void mig_shield_sync(struct vfio_pci_mig *mig)
 }
 
 /**
- * mig_shield_off - give the shielded ranges back to the user
+ * mig_shield_off - the device works again
  * @mig: the device; io_lock is held
+ *
+ * The user gets its registers back, or while tracking fresh stand-ins.
  */
 void mig_shield_off(struct vfio_pci_mig *mig)
 {
 	lockdep_assert_held(&mig->io_lock);
 	mig->shielded = false;
-	mig_shield_zap(mig);
+	if (mig->tracking)
+		mig_shield_fill(mig);
+	else
+		mig_shield_zap(mig);
 }
 
 static struct mig_standin *mig_standin_find(struct vfio_pci_mig *mig,
@@ -299,6 +321,39 @@ static struct mig_standin *mig_standin_find(struct vfio_pci_mig *mig,
 		    mig->standin[i].offset == round_down(offset, MIG_PAGE))
 			return &mig->standin[i];
 	return NULL;
+}
+
+/**
+ * mig_shield_refresh - show the registers that change by themselves
+ * @mig: the device, working and tracking; io_lock is held
+ *
+ * Unless the user has written to one just now.
+ */
+void mig_shield_refresh(struct vfio_pci_mig *mig)
+{
+	const struct vfio_pci_mig_track_ops *ops = mig->backend->track;
+	struct mig_standin *standin;
+	unsigned int i, j, word;
+	__le32 *shown;
+	u32 value;
+
+	for (i = 0; i < mig->nr_standins; i++) {
+		standin = &mig->standin[i];
+		shown = page_address(standin->page);
+		for (j = 0; j < ops->nr_live; j++) {
+			if (ops->live[j] < standin->offset ||
+			    ops->live[j] - standin->offset >= MIG_PAGE)
+				continue;
+			word = (ops->live[j] - standin->offset) / 4;
+			value = mig->backend->bar_read(mig, standin->bar,
+						       ops->live[j]);
+			if (cmpxchg(&shown[word],
+				    cpu_to_le32(standin->seen[word]),
+				    cpu_to_le32(value)) ==
+			    cpu_to_le32(standin->seen[word]))
+				standin->seen[word] = value;
+		}
+	}
 }
 
 /* One access of the user's to one dword; @value is in the lanes of the dword. */
@@ -316,8 +371,9 @@ static int mig_bar_access(struct vfio_pci_mig *mig, unsigned int bar,
 		goto unlock;
 	}
 
-	standin = mig->shielded ? mig_standin_find(mig, bar, offset) : NULL;
-	if (mig->shielded)
+	standin = mig_standins_used(mig) ?
+		  mig_standin_find(mig, bar, offset) : NULL;
+	if (mig_standins_used(mig))
 		mig_shield_sync(mig);
 
 	if (!write) {
@@ -332,7 +388,7 @@ static int mig_bar_access(struct vfio_pci_mig *mig, unsigned int bar,
 
 		standin->seen[word] = mig->backend->bar_read(mig, bar, offset);
 		WRITE_ONCE(shown[word], cpu_to_le32(standin->seen[word]));
-	} else if (mig->shielded) {
+	} else if (mig->shielded || mig->changed) {
 		/* Such as a reset by register: it changes shielded ones, too. */
 		mig_shield_fill(mig);
 	}
@@ -387,9 +443,13 @@ ssize_t mig_bar_rw(struct vfio_pci_mig *mig, char __user *buf, size_t count,
 			break;
 		}
 		value = le32_to_cpu(dword);
+		/* What was written to stand-ins before comes before this. */
+		mig_dirty_forward(mig);
 		ret = mig_bar_access(mig, bar, pos - lane, &value, write);
 		if (ret)
 			break;
+		if (write)
+			mig_dirty_forward(mig);
 		dword = cpu_to_le32(value);
 		if (!write && copy_to_user(buf, (u8 *)&dword + lane, bytes)) {
 			ret = -EFAULT;
@@ -430,10 +490,10 @@ static vm_fault_t mig_shield_fault(struct vm_fault *vmf)
 	if (!standin)
 		goto unlock;
 
-	if (mig->shielded && (vmf->flags & FAULT_FLAG_REMOTE))
+	if (mig_standins_used(mig) && (vmf->flags & FAULT_FLAG_REMOTE))
 		goto unlock;
 
-	if (mig->shielded) {
+	if (mig_standins_used(mig)) {
 		pfn = page_to_pfn(standin->page);
 		ret = vmf_insert_pfn_prot(vma, vmf->address, pfn,
 					  vm_get_page_prot(vma->vm_flags));

@@ -3,7 +3,9 @@
  * What the files of the core share. Lock order, outermost first:
  *
  *	guard->mutex		state, sessions, transitions
- *	 mmap_lock		(page faults only; never taken below it)
+ *	 dirty.forward_lock	what the user told the device while tracking
+ *	  dirty.lock		recorded pages; the container's locks are below
+ *	 mmap_lock		(page faults; taken below dirty.lock only)
  *	  core.memory_lock	vfio-pci-core: reset, memory decoding
  *	   io_lock		backend callbacks, shield, stand-in pages
  *
@@ -22,6 +24,7 @@
 #include <linux/ratelimit.h>
 #include <linux/spinlock.h>
 #include <linux/wait.h>
+#include <linux/xarray.h>
 
 #include "fsm.h"
 #include "vfio_pci_migration.h"
@@ -179,6 +182,38 @@ struct mig_standin {
 };
 
 /**
+ * struct mig_dirty - pages that the device may write, see dirty.c
+ * @forward_lock: one at a time forwards
+ * @lock: protects what follows, but for @poller
+ * @posted: struct mig_posted_page by number of the page
+ * @pages: number of @posted
+ * @missing: how many of them are not pinned
+ * @retry_at: when to try again to pin these, in jiffies
+ * @fence_first: first page that must not be pinned for now
+ * @fence_last: last of them
+ * @fence_end: until when, in jiffies
+ * @fence_shift: how often this has been extended
+ * @scope: domain whose container reports pinned pages only; NULL: none does
+ * @pinned: a page has been pinned since tracking began
+ * @poller: looks at the stand-ins
+ */
+struct mig_dirty {
+	struct mutex forward_lock;	/* outside of memory_lock */
+	struct mutex lock;		/* recorded pages */
+	struct xarray posted;
+	unsigned int pages;
+	unsigned int missing;
+	unsigned long retry_at;
+	unsigned long fence_first;
+	unsigned long fence_last;
+	unsigned long fence_end;
+	unsigned int fence_shift;
+	struct iommu_domain *scope;
+	bool pinned;
+	struct task_struct *poller;
+};
+
+/**
  * struct vfio_pci_mig - a migratable device
  * @core: vfio-pci-core's part; must be the first member
  * @backend: what kind of device it is
@@ -191,20 +226,22 @@ struct mig_standin {
  * @session: the stream in progress; guard->mutex
  * @retired: stream that the transition under way has ended, kept to be
  *	re-attached if a later step fails; guard->mutex
- * @next_session: allocated by a door for the transition under way;
- *	guard->mutex
+ * @next_session: allocated for the request under way; guard->mutex
  * @resetting: task that is resetting the function for RESUMING
  * @resets: counts resets by the user
  * @io_lock: see above
  * @mappable: shielded ranges can be mapped; set when the device is bound
  * @opened: between open and close; written with guard->mutex and io_lock
  * @shielded: the user's accesses do not reach the device; io_lock
+ * @tracking: they reach it by way of mig_dirty_forward(); io_lock
+ * @changed: registers in shielded ranges have changed by themselves; io_lock
  * @bus_blocked: bus mastering is off behind the user's back; io_lock
  * @bus_wanted: the user's view of Bus Master Enable meanwhile; io_lock
  * @mem_forced: memory decoding was off and is on for us; io_lock
  * @bar: the watched BARs, mapped between open and close
  * @standin: one for each shielded page, in @backend->ranges' order
  * @nr_standins: number of @standin
+ * @dirty: pages that the device may write
  * @window: v1
  * @note: for people
  * @debugfs: directory of the device in debugfs; an ERR_PTR without
@@ -231,12 +268,15 @@ struct vfio_pci_mig {
 	bool mappable;
 	bool opened;
 	bool shielded;
+	bool tracking;
+	bool changed;
 	bool bus_blocked;
 	bool bus_wanted;
 	bool mem_forced;
 	void __iomem *bar[PCI_STD_NUM_BARS];
 	struct mig_standin *standin;
 	unsigned int nr_standins;
+	struct mig_dirty dirty;
 	struct mig_window window;
 	struct mig_note note;
 	struct dentry *debugfs;
@@ -262,8 +302,9 @@ void mig_guard_reset_done(struct mig_guard *guard);
 void mig_guard_settle(struct mig_guard *guard);
 
 /* steps.c */
-int mig_request_locked(struct vfio_pci_mig *mig, enum mig_door door, u32 to,
-		       struct file **filp);
+int mig_check_door_locked(struct vfio_pci_mig *mig, enum mig_door door);
+int mig_request_locked(struct vfio_pci_mig *mig, enum mig_door door,
+		       const u32 *path, unsigned int arcs, struct file **filp);
 int mig_load_locked(struct vfio_pci_mig *mig, struct mig_session *session);
 void mig_clean_state_locked(struct vfio_pci_mig *mig, bool in_reset);
 void mig_close_locked(struct vfio_pci_mig *mig);
@@ -333,9 +374,11 @@ int mig_bar_open(struct vfio_pci_mig *mig);
 void mig_bar_close(struct vfio_pci_mig *mig);
 bool mig_bar_watched(struct vfio_pci_mig *mig, unsigned int index);
 bool mig_bar_mmap_possible(struct vfio_pci_mig *mig);
+void mig_shield_zap(struct vfio_pci_mig *mig);
 void mig_shield_on(struct vfio_pci_mig *mig);
 void mig_shield_fill(struct vfio_pci_mig *mig);
 void mig_shield_sync(struct vfio_pci_mig *mig);
+void mig_shield_refresh(struct vfio_pci_mig *mig);
 void mig_shield_off(struct vfio_pci_mig *mig);
 ssize_t mig_bar_rw(struct vfio_pci_mig *mig, char __user *buf, size_t count,
 		   loff_t *ppos, bool write);
@@ -422,6 +465,19 @@ static inline void mig_fault_free(struct vfio_pci_mig *mig)
 {
 }
 #endif
+/* dirty.c */
+void mig_dirty_init(struct vfio_pci_mig *mig);
+void mig_dirty_free(struct vfio_pci_mig *mig);
+int mig_dirty_open(struct vfio_pci_mig *mig);
+void mig_dirty_stop(struct vfio_pci_mig *mig);
+void mig_dirty_close(struct vfio_pci_mig *mig);
+void mig_dirty_saving(struct vfio_pci_mig *mig);
+void mig_dirty_forward(struct vfio_pci_mig *mig);
+void mig_dirty_hold(struct vfio_pci_mig *mig);
+void mig_dirty_prepare(struct vfio_pci_mig *mig);
+void mig_dirty_resume(struct vfio_pci_mig *mig);
+void mig_dirty_settle(struct vfio_pci_mig *mig);
+void mig_dirty_unmap(struct vfio_device *vdev, u64 iova, u64 length);
 
 /* v1.c */
 int mig_v1_open(struct vfio_pci_mig *mig);

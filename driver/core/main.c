@@ -60,6 +60,29 @@ bool vfio_pci_mig_quiet(struct vfio_pci_mig *mig)
 EXPORT_SYMBOL_GPL(vfio_pci_mig_quiet);
 
 /**
+ * vfio_pci_mig_tracking - are accesses to shielded ranges only remembered
+ * @mig: the device; called from a backend callback
+ *
+ * Return: true while dirty pages are tracked, quiet or not.
+ */
+bool vfio_pci_mig_tracking(struct vfio_pci_mig *mig)
+{
+	return mig->tracking;
+}
+EXPORT_SYMBOL_GPL(vfio_pci_mig_tracking);
+
+/**
+ * vfio_pci_mig_changed - the user is to see other values in shielded ranges
+ * @mig: the device; called from @bar_write for a register elsewhere
+ */
+void vfio_pci_mig_changed(struct vfio_pci_mig *mig)
+{
+	lockdep_assert_held(&mig->io_lock);
+	mig->changed = true;
+}
+EXPORT_SYMBOL_GPL(vfio_pci_mig_changed);
+
+/**
  * vfio_pci_mig_broken - nothing but a reset will help this device
  * @mig: the device; called from @quiesce, @release, @save or @load, which
  *	then fails
@@ -99,6 +122,17 @@ static void mig_close_backend(struct vfio_pci_mig *mig)
 	mig_guard_lock(mig->guard);
 	mig_close_locked(mig);
 	mig_guard_unlock(mig->guard);
+}
+
+/* The scope of an earlier open may still be there, see mig_dirty_open(). */
+static int mig_open_dirty(struct vfio_pci_mig *mig)
+{
+	int ret;
+
+	mig_guard_lock(mig->guard);
+	ret = mig_dirty_open(mig);
+	mig_guard_unlock(mig->guard);
+	return ret;
 }
 
 static int mig_open_device(struct vfio_device *vdev)
@@ -141,6 +175,9 @@ static int mig_open_device(struct vfio_device *vdev)
 	ret = mig_v1_open(mig);
 	if (ret)
 		goto close_backend;
+	ret = mig_open_dirty(mig);
+	if (ret)
+		goto close_backend;
 
 	vfio_pci_core_finish_enable(&mig->core);
 	return 0;
@@ -158,9 +195,12 @@ static void mig_close_device(struct vfio_device *vdev)
 {
 	struct vfio_pci_mig *mig = mig_from_vdev(vdev);
 
+	mig_dirty_stop(mig);
 	mig_close_backend(mig);
 	mig_bar_close(mig);
 	vfio_pci_core_close_device(vdev);
+	/* Now it is silent: what it might have written until now is marked. */
+	mig_dirty_close(mig);
 }
 
 static ssize_t mig_rw(struct vfio_device *vdev, char __user *buf, size_t count,
@@ -237,6 +277,7 @@ static int mig_init_device(struct vfio_device *vdev)
 
 	mutex_init(&mig->io_lock);
 	mutex_init(&mig->window.lock);
+	mig_dirty_init(mig);
 	mig->guard = mig_guard_alloc(mig);
 	if (!mig->guard)
 		return -ENOMEM;
@@ -259,6 +300,7 @@ static void mig_release_device(struct vfio_device *vdev)
 	mig_fault_free(mig);
 	mig_window_free(mig);
 	mig_bar_free(mig);
+	mig_dirty_free(mig);
 	mig_guard_remove(mig->guard);
 	mutex_destroy(&mig->io_lock);
 	vfio_pci_core_release_dev(vdev);
@@ -275,6 +317,7 @@ static const struct vfio_device_ops mig_device_ops = {
 	.read		= mig_read,
 	.write		= mig_write,
 	.mmap		= mig_mmap,
+	.dma_unmap	= mig_dirty_unmap,
 	.request	= vfio_pci_core_request,
 	.match		= vfio_pci_core_match,
 	MIG_COMPAT_REGION_OPS
@@ -418,8 +461,9 @@ int vfio_pci_mig_put_record(struct mig_encoder *enc, u16 type, u16 flags,
 		container_of(enc, struct mig_session, encoder);
 	int ret = mig_fault_record(session->mig, type, false);
 
+	/* Latched, like that of a record that does not fit. */
 	if (ret)
-		return ret;
+		enc->error = ret;
 	return mig_encode_record(enc, type, flags, payload, length);
 }
 EXPORT_SYMBOL_GPL(vfio_pci_mig_put_record);

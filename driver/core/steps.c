@@ -23,9 +23,15 @@ static int mig_step_quiesce(struct vfio_pci_mig *mig)
 	ktime_t began = ktime_get();
 	int ret;
 
+	/* What the user has told the device so far shall still be done. */
+	mig_dirty_forward(mig);
+	mig_dirty_hold(mig);
+	began = mig_note_phase(mig, "dirty pages", began);
 	mig_device_lock(mig);
 	began = mig_note_phase(mig, "locks", began);
 	mig_shield_on(mig);
+	if (mig->tracking)
+		mig_shield_sync(mig);
 	began = mig_note_phase(mig, "shield", began);
 	ret = mig_fault(mig, MIG_POINT_BACKEND_QUIESCE);
 	if (!ret)
@@ -41,10 +47,12 @@ static int mig_step_quiesce(struct vfio_pci_mig *mig)
 		began = mig_note_phase(mig, "stand-ins", began);
 	}
 	mig_device_unlock(mig);
+	mig_dirty_resume(mig);
 
 	if (!ret) {
 		mig_wait_interrupts(mig);
 		mig_note_phase(mig, "interrupts", began);
+		mig_dirty_settle(mig);
 	}
 	return ret;
 }
@@ -54,6 +62,9 @@ static int mig_step_release(struct vfio_pci_mig *mig)
 	ktime_t began = ktime_get();
 	int ret;
 
+	mig_dirty_hold(mig);
+	mig_dirty_prepare(mig);
+	began = mig_note_phase(mig, "dirty pages", began);
 	mig_device_lock(mig);
 	began = mig_note_phase(mig, "locks", began);
 	/* First close the stand-ins, then take what was written to them. */
@@ -74,6 +85,7 @@ static int mig_step_release(struct vfio_pci_mig *mig)
 		mig_shield_off(mig);
 	}
 	mig_device_unlock(mig);
+	mig_dirty_resume(mig);
 
 	if (ret)
 		mig_wait_interrupts(mig);
@@ -260,7 +272,7 @@ static void mig_drop_session(struct mig_session **session)
 	*session = NULL;
 }
 
-/* Carry out one transition. mig->next_session is consumed or dropped. */
+/* Carry out one transition. It may consume mig->next_session. */
 static int mig_change_state_locked(struct vfio_pci_mig *mig,
 				   enum mig_door door, u32 to)
 {
@@ -285,16 +297,19 @@ static int mig_change_state_locked(struct vfio_pci_mig *mig,
 	if (mig->session != session)
 		mig_window_renew(mig);
 	mig_drop_session(&mig->retired);
-	mig_drop_session(&mig->next_session);
 	return ret;
 }
 
-/* Can @door change the state now? */
-static int mig_check_request(struct vfio_pci_mig *mig, enum mig_door door,
-			     u32 to)
+/**
+ * mig_check_door_locked - can a door change the state now
+ * @mig: the device; the state lock is held
+ * @door: the door
+ *
+ * Return: 0; -EBUSY (the other door's migration), -EIO (ERROR).
+ */
+int mig_check_door_locked(struct vfio_pci_mig *mig, enum mig_door door)
 {
-	if (!mig_state_valid(to))
-		return mig_note_refusal(mig, -EINVAL, "no such state");
+	lockdep_assert_held(&mig->guard->mutex);
 	if (mig->state == MIG_ERROR)
 		return mig_note_refusal(mig, -EIO, "in ERROR until reset");
 	if (mig->owner != MIG_DOOR_NONE && mig->owner != door)
@@ -308,7 +323,9 @@ static int mig_check_request(struct vfio_pci_mig *mig, enum mig_door door,
  * @mig: the device; the state lock is held
  * @door: the uAPI that the request came by. Until the device is RUNNING again
  *	the other one is refused.
- * @to: MIG_* bits
+ * @path: MIG_* bits of the states on the way, the last one is what the user
+ *	asked for. Only the last arc may begin a stream.
+ * @arcs: number of @path, not 0
  * @filp: if a stream begins, gets a file to read or write it by, or NULL;
  *	NULL if none is wanted
  *
@@ -316,19 +333,23 @@ static int mig_check_request(struct vfio_pci_mig *mig, enum mig_door door,
  * nothing left that can fail for want of memory once the device has moved.
  *
  * Return: 0; -EINVAL (not a state), -EBUSY (the other door's migration), -EIO
- * (ERROR, which only reset ends), -ENOMEM; or as the step that failed, and the
- * state is as before, or ERROR if that cannot be had.
+ * (ERROR, which only reset ends), -ENOMEM, and the state is as before; or as
+ * the step that failed, and the state is as before the arc that failed, or
+ * ERROR if that cannot be had.
  */
-int mig_request_locked(struct vfio_pci_mig *mig, enum mig_door door, u32 to,
-		       struct file **filp)
+int mig_request_locked(struct vfio_pci_mig *mig, enum mig_door door,
+		       const u32 *path, unsigned int arcs, struct file **filp)
 {
+	u32 to = path[arcs - 1];
 	u32 begins = to & ~mig->state & (MIG_S | MIG_M);
+	unsigned int arc;
 	int ret;
 
-	lockdep_assert_held(&mig->guard->mutex);
 	if (filp)
 		*filp = NULL;
-	ret = mig_check_request(mig, door, to);
+	if (!mig_state_valid(to))
+		return mig_note_refusal(mig, -EINVAL, "no such state");
+	ret = mig_check_door_locked(mig, door);
 	if (ret)
 		return ret;
 
@@ -348,8 +369,12 @@ int mig_request_locked(struct vfio_pci_mig *mig, enum mig_door door, u32 to,
 		}
 	}
 
-	ret = mig_change_state_locked(mig, door, to);
+	for (arc = 0; !ret && arc < arcs; arc++)
+		ret = mig_change_state_locked(mig, door, path[arc]);
+	mig_drop_session(&mig->next_session);
 	mig->owner = mig->state == MIG_R ? MIG_DOOR_NONE : door;
+	if (!ret && mig->state == (MIG_R | MIG_S))
+		mig_dirty_saving(mig);
 	if (ret && filp && *filp) {
 		fput(*filp);
 		*filp = NULL;

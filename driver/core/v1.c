@@ -18,7 +18,7 @@ static_assert(VFIO_MIG_V1_RUNNING == MIG_R && VFIO_MIG_V1_SAVING == MIG_S &&
 
 static int mig_v1_set_state(struct vfio_pci_mig *mig, u32 state)
 {
-	return mig_request_locked(mig, MIG_DOOR_V1, state, NULL);
+	return mig_request_locked(mig, MIG_DOOR_V1, &state, 1, NULL);
 }
 
 /* The stream, if it is v1's and goes in that direction. */

@@ -8,6 +8,9 @@
 #include "compat.h"
 #include "core.h"
 
+/* More than the longest path has: RESUMING to PRE_COPY takes four. */
+#define MIG_V2_ARCS	8
+
 static enum vfio_device_mig_state mig_v2_state(u32 state)
 {
 	switch (state) {
@@ -63,47 +66,49 @@ static int mig_v2_bits(u32 state, u32 *bits)
 	}
 }
 
+/*
+ * The arcs from one state to another. Return: their number, or -EINVAL. Not for
+ * ERROR: vfio_mig_get_next_state() warns of states that we do not advertise.
+ */
+static int mig_v2_path(struct vfio_device *vdev,
+		       enum vfio_device_mig_state at,
+		       enum vfio_device_mig_state target, u32 *path)
+{
+	unsigned int arcs = 0;
+	int ret;
+
+	while (at != target) {
+		if (WARN_ON_ONCE(arcs == MIG_V2_ARCS))
+			return -EINVAL;
+		ret = vfio_mig_get_next_state(vdev, at, target, &at);
+		if (!ret)
+			ret = mig_v2_bits(at, &path[arcs++]);
+		if (ret)
+			return ret;
+	}
+	return arcs;
+}
+
 static struct file *mig_v2_set_state(struct vfio_device *vdev,
 				     enum vfio_device_mig_state target)
 {
 	struct vfio_pci_mig *mig = mig_from_vdev(vdev);
-	enum vfio_device_mig_state next;
+	enum vfio_device_mig_state from;
 	struct file *filp = NULL;
+	u32 path[MIG_V2_ARCS];
 	int ret = 0;
-	u32 bits;
 
 	mig_guard_lock(mig->guard);
-	while (!ret && mig_v2_state(mig->state) != target) {
-		/*
-		 * Not for vfio_mig_get_next_state(), which would warn of
-		 * states that we do not advertise.
-		 */
-		if (mig->state == MIG_ERROR) {
-			ret = mig_note_refusal(mig, -EIO,
-					       "in ERROR until reset");
-			break;
-		}
-		if (mig->owner == MIG_DOOR_V1) {
-			ret = mig_note_refusal(mig, -EBUSY,
-					       "v1 owns the migration");
-			break;
-		}
-		/* Only the last arc of a path opens a stream. */
-		if (WARN_ON_ONCE(filp)) {
-			ret = -EINVAL;
-			break;
-		}
-		ret = vfio_mig_get_next_state(vdev, mig_v2_state(mig->state),
-					      target, &next);
+	from = mig_v2_state(mig->state);
+	if (from != target) {
+		ret = mig_check_door_locked(mig, MIG_DOOR_V2);
 		if (!ret)
-			ret = mig_v2_bits(next, &bits);
-		if (!ret)
-			ret = mig_request_locked(mig, MIG_DOOR_V2, bits, &filp);
+			ret = mig_v2_path(vdev, from, target, path);
+		if (ret > 0)
+			ret = mig_request_locked(mig, MIG_DOOR_V2, path, ret,
+						 &filp);
 	}
 	mig_guard_unlock(mig->guard);
-
-	if (ret && filp)
-		fput(filp);
 	return ret ? ERR_PTR(ret) : filp;
 }
 

@@ -19,9 +19,9 @@ struct vfio_pci_mig;
  * enum vfio_pci_mig_range_kind - how a range of a BAR is offered to the user
  * @VFIO_PCI_MIG_TRAP: every access goes through @bar_read and @bar_write
  * @VFIO_PCI_MIG_SHIELD: mmap hands out the real registers while the device is
- *	working. While it is quiet, accesses by mmap and by read/write reach
- *	@bar_read and @bar_write only, never the device. For rings and
- *	doorbells: costs nothing while no migration runs.
+ *	working. While it is quiet, or dirty pages are tracked, accesses by
+ *	mmap and by read/write reach @bar_read and @bar_write only, never the
+ *	device. For rings and doorbells: costs nothing while no migration runs.
  */
 enum vfio_pci_mig_range_kind {
 	VFIO_PCI_MIG_TRAP,
@@ -43,6 +43,41 @@ struct vfio_pci_mig_range {
 	enum vfio_pci_mig_range_kind kind;
 	u32 offset;
 	u32 size;
+};
+
+/**
+ * struct vfio_pci_mig_track_ops - which pages the device may write
+ * @live: shielded registers that the device changes by itself, such as heads
+ * @nr_live: number of @live
+ * @start: tracking begins: the device works, and the user's accesses to
+ *	shielded ranges have just been taken away from it. From now on
+ *	@bar_write only remembers what is written there. io_lock
+ * @look: what should the device be told? Remember a copy. False if nothing is
+ *	new. io_lock
+ * @record: go through that copy, call vfio_pci_mig_posted() for each buffer
+ *	and each ring that the device might write if it knew it, and take out
+ *	of the copy what that fails for. Holds no lock that others need: the
+ *	registers may change meanwhile, by a reset for instance.
+ * @apply: let the device know the copy, unless @reset, @quiesce or @load came
+ *	after @look. io_lock
+ * @retire: call vfio_pci_mig_unposted() for what the device will not write any
+ *	more. Locks as for @record.
+ * @stop: forget everything, vfio_pci_mig_unposted() included. The device is
+ *	silent. Locks as for @record.
+ *
+ * A @release of a quiet device comes between @look, @record and @retire instead
+ * of @apply, and starts the device with the copy.
+ */
+struct vfio_pci_mig_track_ops {
+	const u32 *live;
+	unsigned int nr_live;
+
+	void (*start)(struct vfio_pci_mig *mig);
+	bool (*look)(struct vfio_pci_mig *mig);
+	void (*record)(struct vfio_pci_mig *mig);
+	void (*apply)(struct vfio_pci_mig *mig);
+	void (*retire)(struct vfio_pci_mig *mig);
+	void (*stop)(struct vfio_pci_mig *mig);
 };
 
 /**
@@ -81,6 +116,7 @@ struct vfio_pci_mig_range {
  *	stream is refused.
  * @bar_read: read the dword at @offset of a watched BAR for the user
  * @bar_write: write it for the user
+ * @track: optional: what the core asks to find dirty pages
  *
  * All callbacks may sleep, must bound every wait, and are called with the
  * device's io_lock held, so one never runs beside another. Memory decoding is
@@ -109,6 +145,7 @@ struct vfio_pci_mig_backend {
 	u32 (*bar_read)(struct vfio_pci_mig *mig, unsigned int bar, u32 offset);
 	void (*bar_write)(struct vfio_pci_mig *mig, unsigned int bar,
 			  u32 offset, u32 value);
+	const struct vfio_pci_mig_track_ops *track;
 };
 
 int vfio_pci_mig_probe(struct pci_dev *pdev,
@@ -122,6 +159,12 @@ void __iomem *vfio_pci_mig_bar(struct vfio_pci_mig *mig, unsigned int bar);
 bool vfio_pci_mig_quiet(struct vfio_pci_mig *mig);
 void vfio_pci_mig_set_features(struct vfio_pci_mig *mig, u64 required,
 			       u64 known);
+bool vfio_pci_mig_tracking(struct vfio_pci_mig *mig);
+void vfio_pci_mig_changed(struct vfio_pci_mig *mig);
+int vfio_pci_mig_posted(struct vfio_pci_mig *mig, u64 iova, size_t bytes);
+void vfio_pci_mig_unposted(struct vfio_pci_mig *mig, u64 iova, size_t bytes);
+int vfio_pci_mig_posted_read(struct vfio_pci_mig *mig, u64 iova, void *data,
+			     size_t bytes);
 int vfio_pci_mig_put_record(struct mig_encoder *enc, u16 type, u16 flags,
 			    const void *payload, u32 length);
 const void *vfio_pci_mig_get_record(const struct mig_parser *state, u16 type,

@@ -66,16 +66,50 @@ int igbvf_wait_enable(struct igbvf *vf, unsigned int ring, bool on)
 	return ret;
 }
 
-static void igbvf_ring_capture(struct igbvf *vf, unsigned int ring)
+/**
+ * igbvf_ring_head - see how far the hardware has got
+ * @vf: the device; io_lock is held
+ * @ring: IGBVF_RX0...
+ *
+ * Return: the head. The guest sees the same, unless it has written another one
+ * that the hardware does not know yet.
+ */
+u32 igbvf_ring_head(struct igbvf *vf, unsigned int ring)
 {
+	u32 *guest = &vf->guest.ring[ring][IGBVF_RING_HEAD];
+	u32 *hw = &vf->hw.ring[ring][IGBVF_RING_HEAD];
+	u32 head = igbvf_rd(vf, igbvf_ring_offset(ring, IGBVF_RING_HEAD));
+	bool same = *guest == *hw;
+
+	/* The poller comes even while the guest has switched memory off. */
+	if (igbvf_gone(head))
+		return *hw;
+	*hw = head & 0xffff;
+	if (same)
+		*guest = *hw;
+	return *hw;
+}
+
+/**
+ * igbvf_ring_capture - see how the hardware has a queue
+ * @vf: the device; io_lock is held
+ * @ring: IGBVF_RX0...
+ *
+ * Without tracking, the guest has it like that, too. With it, the guest may be
+ * ahead of the hardware.
+ */
+void igbvf_ring_capture(struct igbvf *vf, unsigned int ring)
+{
+	u32 *hw = vf->hw.ring[ring];
 	unsigned int reg;
 
 	for (reg = 0; reg < IGBVF_RING_REGS; reg++)
-		vf->guest.ring[ring][reg] =
-			igbvf_rd(vf, igbvf_ring_offset(ring, reg)) &
-			igbvf_ring_mask(ring, reg);
-	memcpy(vf->hw.ring[ring], vf->guest.ring[ring],
-	       sizeof(vf->hw.ring[ring]));
+		if (reg != IGBVF_RING_HEAD)
+			hw[reg] = igbvf_rd(vf, igbvf_ring_offset(ring, reg)) &
+				  igbvf_ring_mask(ring, reg);
+	igbvf_ring_head(vf, ring);
+	if (!vfio_pci_mig_tracking(vf->mig))
+		memcpy(vf->guest.ring[ring], hw, sizeof(vf->guest.ring[ring]));
 }
 
 /*
@@ -86,7 +120,7 @@ static void igbvf_ring_capture(struct igbvf *vf, unsigned int ring)
  */
 static void igbvf_ring_drain(struct igbvf *vf, unsigned int ring)
 {
-	const u32 *regs = vf->guest.ring[ring];
+	const u32 *regs = vf->hw.ring[ring];
 	u32 tail = regs[IGBVF_RING_TAIL], head;
 	ktime_t began = ktime_get();
 	int ret;
@@ -115,14 +149,11 @@ static int igbvf_ring_off(struct igbvf *vf, unsigned int ring)
 static void igbvf_rings_landed(struct igbvf *vf)
 {
 	unsigned int ring;
-	u32 head;
 
 	igbvf_rd(vf, IGBVF_STATUS);
-	for (ring = 0; ring < IGBVF_RINGS; ring++) {
-		head = igbvf_rd(vf, igbvf_ring_offset(ring, IGBVF_RING_HEAD));
-		vf->guest.ring[ring][IGBVF_RING_HEAD] = head & 0xffff;
-		vf->hw.ring[ring][IGBVF_RING_HEAD] = head & 0xffff;
-	}
+	for (ring = 0; ring < IGBVF_RINGS; ring++)
+		igbvf_ring_head(vf, ring);
+	vf->track.stale = true;
 }
 
 /**
@@ -198,7 +229,6 @@ int igbvf_quiesce(struct vfio_pci_mig *mig)
 
 	/* Receive queues come first: what arrives makes the guest send. */
 	for (ring = 0; ring < IGBVF_RINGS; ring++) {
-		igbvf_ring_capture(vf, ring);
 		if (igbvf_ring_is_tx(ring))
 			igbvf_ring_drain(vf, ring);
 		if (igbvf_ring_off(vf, ring)) {
@@ -222,34 +252,33 @@ int igbvf_quiesce(struct vfio_pci_mig *mig)
 
 /* Bring one register to what the guest wants. */
 static void igbvf_ring_update(struct igbvf *vf, unsigned int ring,
-			      enum igbvf_ring_reg reg)
+			      enum igbvf_ring_reg reg, u32 want)
 {
-	u32 want = vf->guest.ring[ring][reg];
-
 	if (!igbvf_ring_mask(ring, reg) || vf->hw.ring[ring][reg] == want)
 		return;
 	igbvf_wr(vf, igbvf_ring_offset(ring, reg), want);
 	vf->hw.ring[ring][reg] = want;
 }
 
-static int igbvf_ring_start(struct igbvf *vf, unsigned int ring)
+static int igbvf_ring_start(struct igbvf *vf, unsigned int ring,
+			    const u32 *want)
 {
-	bool on = vf->guest.ring[ring][IGBVF_RING_DCTL] & IGBVF_DCTL_ENABLE;
 	unsigned int reg;
 
 	for (reg = 0; reg < IGBVF_RING_DCTL; reg++)
-		igbvf_ring_update(vf, ring, reg);
+		igbvf_ring_update(vf, ring, reg, want[reg]);
 	/*
 	 * Where the hardware keeps a tail that is written while the queue is
 	 * off, it must be the guest's before the queue goes on: between an old
 	 * one and the head there may be descriptors that nobody has posted.
 	 */
 	igbvf_wr(vf, igbvf_ring_offset(ring, IGBVF_RING_TAIL),
-		 vf->guest.ring[ring][IGBVF_RING_TAIL]);
-	vf->hw.ring[ring][IGBVF_RING_TAIL] =
-		vf->guest.ring[ring][IGBVF_RING_TAIL];
-	igbvf_ring_update(vf, ring, IGBVF_RING_DCTL);
-	return on ? igbvf_wait_enable(vf, ring, true) : 0;
+		 want[IGBVF_RING_TAIL]);
+	vf->hw.ring[ring][IGBVF_RING_TAIL] = want[IGBVF_RING_TAIL];
+	igbvf_ring_update(vf, ring, IGBVF_RING_DCTL, want[IGBVF_RING_DCTL]);
+	if (!(want[IGBVF_RING_DCTL] & IGBVF_DCTL_ENABLE))
+		return 0;
+	return igbvf_wait_enable(vf, ring, true);
 }
 
 /*
@@ -257,14 +286,64 @@ static int igbvf_ring_start(struct igbvf *vf, unsigned int ring)
  * written while the queue was off has been ignored (82576) or latched without
  * effect (QEMU).
  */
-static void igbvf_ring_doorbell(struct igbvf *vf, unsigned int ring)
+static void igbvf_ring_doorbell(struct igbvf *vf, unsigned int ring,
+				const u32 *want)
 {
-	u32 *regs = vf->guest.ring[ring];
-
-	if ((regs[IGBVF_RING_DCTL] & IGBVF_DCTL_ENABLE) &&
-	    regs[IGBVF_RING_LEN])
+	if ((want[IGBVF_RING_DCTL] & IGBVF_DCTL_ENABLE) && want[IGBVF_RING_LEN])
 		igbvf_wr(vf, igbvf_ring_offset(ring, IGBVF_RING_TAIL),
-			 regs[IGBVF_RING_TAIL]);
+			 want[IGBVF_RING_TAIL]);
+}
+
+/* Can the hardware be told while the queue works? */
+static bool igbvf_ring_on_the_fly(const u32 *hw, const u32 *want)
+{
+	unsigned int reg;
+
+	for (reg = 0; reg < IGBVF_RING_REGS; reg++)
+		if (reg != IGBVF_RING_SRRCTL && reg != IGBVF_RING_DCA &&
+		    reg != IGBVF_RING_DCTL && reg != IGBVF_RING_TAIL &&
+		    hw[reg] != want[reg])
+			return false;
+	return !((hw[IGBVF_RING_DCTL] ^ want[IGBVF_RING_DCTL]) &
+		 IGBVF_DCTL_ENABLE);
+}
+
+/**
+ * igbvf_ring_follow - let the hardware do what the guest wanted of a queue
+ * @vf: the device, working; io_lock is held
+ * @ring: IGBVF_RX0...
+ * @want: registers
+ * @moved: the guest has set the head; otherwise the hardware's is right
+ *
+ * A change that needs the queue off, while the guest shows it as on, has been
+ * made by a guest that switched it off and on again.
+ */
+void igbvf_ring_follow(struct igbvf *vf, unsigned int ring, u32 *want,
+		       bool moved)
+{
+	u32 *hw = vf->hw.ring[ring];
+	unsigned int reg;
+	int ret = 0;
+
+	if (!moved)
+		want[IGBVF_RING_HEAD] = hw[IGBVF_RING_HEAD];
+	if (igbvf_ring_on_the_fly(hw, want)) {
+		for (reg = 0; reg < IGBVF_RING_REGS; reg++)
+			igbvf_ring_update(vf, ring, reg, want[reg]);
+		return;
+	}
+
+	if (hw[IGBVF_RING_DCTL] & IGBVF_DCTL_ENABLE)
+		ret = igbvf_ring_off(vf, ring);
+	igbvf_ring_head(vf, ring);
+	if (!moved)
+		want[IGBVF_RING_HEAD] = hw[IGBVF_RING_HEAD];
+	if (!ret)
+		ret = igbvf_ring_start(vf, ring, want);
+	if (ret)
+		dev_warn_ratelimited(&vfio_pci_mig_pdev(vf->mig)->dev,
+				     "queue %u does not obey\n", ring);
+	igbvf_ring_doorbell(vf, ring, want);
 }
 
 /* The vectors that an interrupt vector allocation register routes causes to. */
@@ -300,6 +379,8 @@ static u32 igbvf_pending_vectors(struct igbvf *vf)
 int igbvf_release(struct vfio_pci_mig *mig)
 {
 	struct igbvf *vf = igbvf_from_mig(mig);
+	u32 (*want)[IGBVF_RING_REGS] = vfio_pci_mig_tracking(mig) ?
+				       vf->track.want : vf->guest.ring;
 	unsigned int ring, reg;
 	u32 vectors;
 	int ret;
@@ -317,7 +398,7 @@ int igbvf_release(struct vfio_pci_mig *mig)
 	}
 
 	for (ring = 0; ring < IGBVF_RINGS; ring++) {
-		if (!igbvf_ring_start(vf, ring))
+		if (!igbvf_ring_start(vf, ring, want[ring]))
 			continue;
 		vfio_pci_mig_warn(mig, "queue %u does not start", ring);
 		for (ring = 0; ring < IGBVF_RINGS; ring++)
@@ -339,7 +420,7 @@ int igbvf_release(struct vfio_pci_mig *mig)
 	vf->hw.eims = vf->guest.eims;
 
 	for (ring = 0; ring < IGBVF_RINGS; ring++)
-		igbvf_ring_doorbell(vf, ring);
+		igbvf_ring_doorbell(vf, ring, want[ring]);
 
 	if (vectors)
 		igbvf_wr(vf, IGBVF_EICS, vectors);
@@ -373,6 +454,7 @@ int igbvf_reset(struct vfio_pci_mig *mig)
 	vf->link = 0;
 	vf->restart = false;
 	vf->start_over = false;
+	vf->track.stale = true;
 
 	igbvf_wr(vf, IGBVF_V2PMAILBOX, 0);
 	igbvf_wr(vf, IGBVF_EIMC, IGBVF_VECTOR_MASK);

@@ -5,7 +5,9 @@
  * The device is known twice: as the hardware has it (@hw) and as the guest
  * should see it (@guest). While the device works, both are the same, or the
  * registers themselves are asked. While it is quiet the guest's accesses go
- * to @guest alone, and release writes the difference to the hardware.
+ * to @guest alone, and release writes the difference to the hardware. While
+ * dirty pages are tracked it is so with the rings: dirty.c has the hardware
+ * follow.
  */
 #ifndef _IGBVF_H
 #define _IGBVF_H
@@ -154,13 +156,65 @@ struct igbvf_ability {
 };
 
 /**
+ * struct igbvf_slot - a receive descriptor that has been recorded
+ * @packet: address of the packet buffer
+ * @header: address of the header buffer
+ */
+struct igbvf_slot {
+	u64 packet;
+	u64 header;
+};
+
+/**
+ * struct igbvf_posted - where the function may write because of one queue
+ * @reg: registers that say so, as they were when it was recorded
+ * @on: the queue was on, and all this is valid
+ * @base: address of the ring
+ * @size: bytes of it
+ * @head: address of the head write-back word; 0: none
+ * @packet: bytes of a packet buffer
+ * @header: bytes of a header buffer
+ * @slot: receive descriptors, as they were last recorded
+ * @slots: number of @slot
+ * @tail: first descriptor that has not been recorded
+ */
+struct igbvf_posted {
+	u32 reg[IGBVF_RING_REGS];
+	bool on;
+	u64 base;
+	u32 size;
+	u64 head;
+	u32 packet;
+	u32 header;
+	struct igbvf_slot *slot;
+	u32 slots;
+	u32 tail;
+};
+
+/**
+ * struct igbvf_track - what is recorded of the rings, see dirty.c
+ * @want: what the hardware is to be told; protected like @posted
+ * @moved: the guest has written the head
+ * @stale: @want does not fit the hardware any more; io_lock
+ * @posted: what is recorded; used by one at a time (@record, @retire, @stop)
+ * @old: what it was before, until the hardware knows of it
+ */
+struct igbvf_track {
+	u32 want[IGBVF_RINGS][IGBVF_RING_REGS];
+	bool moved[IGBVF_RINGS];
+	bool stale;
+	struct igbvf_posted posted[IGBVF_RINGS];
+	struct igbvf_posted old[IGBVF_RINGS];
+};
+
+/**
  * struct igbvf - private data of a device
  * @mig: the core's part
  * @io: BAR0
  * @can: what the hardware can do
  * @can_known: @can is valid
- * @hw: registers as the hardware has them; rings only while quiet
- * @guest: registers as the guest should see them; rings only while quiet
+ * @hw: registers as the hardware has them; rings only while quiet or tracked
+ * @guest: registers as the guest should see them; rings likewise
  * @raised: vectors that the guest has raised by EICS and not acknowledged
  * @kick: vectors to raise on release
  * @link: IGBVF_STATUS_LINK bits of STATUS when the device became quiet
@@ -171,6 +225,7 @@ struct igbvf_ability {
  * @pf: what the PF was asked for
  * @replay_end: when the PF must have granted everything, in jiffies
  * @stats_offset: to be added to the hardware's counters
+ * @track: dirty pages
  */
 struct igbvf {
 	struct vfio_pci_mig *mig;
@@ -188,6 +243,7 @@ struct igbvf {
 	struct igbvf_pf_log pf;
 	unsigned long replay_end;
 	u32 stats_offset[IGBVF_STATS];
+	struct igbvf_track track;
 };
 
 /**
@@ -262,6 +318,13 @@ int igbvf_rings_lost(struct igbvf *vf);
 int igbvf_quiesce(struct vfio_pci_mig *mig);
 int igbvf_release(struct vfio_pci_mig *mig);
 int igbvf_reset(struct vfio_pci_mig *mig);
+void igbvf_ring_capture(struct igbvf *vf, unsigned int ring);
+u32 igbvf_ring_head(struct igbvf *vf, unsigned int ring);
+void igbvf_ring_follow(struct igbvf *vf, unsigned int ring, u32 *want,
+		       bool moved);
+
+/* dirty.c */
+extern const struct vfio_pci_mig_track_ops igbvf_track_ops;
 
 /* mailbox.c */
 u32 igbvf_mbx_read_mem(struct igbvf *vf, unsigned int word);

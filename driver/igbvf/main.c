@@ -76,6 +76,7 @@ static const struct vfio_pci_mig_backend igbvf_backend = {
 	.load = igbvf_load,
 	.bar_read = igbvf_bar_read,
 	.bar_write = igbvf_bar_write,
+	.track = &igbvf_track_ops,
 };
 
 static int igbvf_probe(struct pci_dev *pdev, const struct pci_device_id *id)

@@ -26,7 +26,7 @@ static const struct igbvf_ring_desc igbvf_ring_desc[IGBVF_RING_REGS] = {
 	[IGBVF_RING_DCA]	= { 0x14, 0xffffffff, 0xffffffff },
 	[IGBVF_RING_WBAL]	= { 0x38, 0, 0xfffffffd },
 	[IGBVF_RING_WBAH]	= { 0x3c, 0, 0xffffffff },
-	[IGBVF_RING_HEAD]	= { 0x10, 0x0000ffff, 0x0000ffff },
+	[IGBVF_RING_HEAD]	= { IGBVF_RING_HEAD_OFFSET, 0x0000ffff, 0x0000ffff },
 	/* Without SWFLSH (bit 26): a command, not state. */
 	[IGBVF_RING_DCTL]	= { 0x28, 0x021f1f1f, 0x021f1f1f },
 	[IGBVF_RING_TAIL]	= { 0x18, 0x0000ffff, 0x0000ffff },
@@ -150,6 +150,23 @@ static u32 igbvf_read_page0(struct igbvf *vf, u32 offset)
 	return shadow ? *shadow : igbvf_rd(vf, offset);
 }
 
+/* VTCTRL.RST has changed the rings; while they are tracked, we know them. */
+static void igbvf_restarted(struct igbvf *vf)
+{
+	unsigned int ring;
+
+	if (!vfio_pci_mig_tracking(vf->mig))
+		return;
+	igbvf_rd(vf, IGBVF_STATUS);
+	for (ring = 0; ring < IGBVF_RINGS; ring++) {
+		igbvf_ring_capture(vf, ring);
+		memcpy(vf->guest.ring[ring], vf->hw.ring[ring],
+		       sizeof(vf->guest.ring[ring]));
+	}
+	vf->track.stale = true;
+	vfio_pci_mig_changed(vf->mig);
+}
+
 static void igbvf_write_page0(struct igbvf *vf, u32 offset, u32 value)
 {
 	u32 mask, *shadow;
@@ -174,6 +191,8 @@ static void igbvf_write_page0(struct igbvf *vf, u32 offset, u32 value)
 		}
 		if (!vfio_pci_mig_quiet(vf->mig)) {
 			igbvf_wr(vf, offset, value);
+			if (value & IGBVF_VTCTRL_RST)
+				igbvf_restarted(vf);
 		} else if (value & IGBVF_VTCTRL_RST) {
 			vf->restart = true;
 			for (ring = 0; ring < IGBVF_RINGS; ring++)
@@ -268,11 +287,14 @@ u32 igbvf_bar_read(struct vfio_pci_mig *mig, unsigned int bar, u32 offset)
 		return igbvf_read_page0(vf, offset);
 	if (offset < IGBVF_TRAP_SIZE)
 		return igbvf_read_page1(vf, offset);
-	if (!vfio_pci_mig_quiet(mig))
+	if (!vfio_pci_mig_quiet(mig) && !vfio_pci_mig_tracking(mig))
 		return igbvf_rd(vf, offset);
-	if (igbvf_ring_find(offset, &ring, &reg))
-		return vf->guest.ring[ring][reg];
-	return 0;
+	if (!igbvf_ring_find(offset, &ring, &reg))
+		return 0;
+	if (reg == IGBVF_RING_HEAD && !vfio_pci_mig_quiet(mig) &&
+	    (vf->hw.ring[ring][IGBVF_RING_DCTL] & IGBVF_DCTL_ENABLE))
+		igbvf_ring_head(vf, ring);
+	return vf->guest.ring[ring][reg];
 }
 
 /**
@@ -292,7 +314,7 @@ void igbvf_bar_write(struct vfio_pci_mig *mig, unsigned int bar, u32 offset,
 		igbvf_write_page0(vf, offset, value);
 	else if (offset < IGBVF_TRAP_SIZE)
 		igbvf_write_page1(vf, offset, value);
-	else if (!vfio_pci_mig_quiet(mig))
+	else if (!vfio_pci_mig_quiet(mig) && !vfio_pci_mig_tracking(mig))
 		igbvf_wr(vf, offset, value);
 	else if (igbvf_ring_find(offset, &ring, &reg))
 		vf->guest.ring[ring][reg] = value & igbvf_ring_mask(ring, reg);

@@ -19,6 +19,7 @@ KMEMLEAK = Path("/sys/kernel/debug/kmemleak")
 LOCKDEP = Path("/proc/lockdep_stats")
 REPORT = lab.JOB / "kmemleak"
 TOO_YOUNG = 5.5     # s: kmemleak says nothing of objects younger than 5 s
+UNLOAD_LIMIT = 10
 SHOWN = 5
 
 
@@ -53,14 +54,17 @@ class Names:
         return f"{line} {self._names[at]}+{address - self._addresses[at]:#x}"
 
 
+def _unload(name: str) -> bool:
+    lab.sh("rmmod", name, check=False)
+    return not Path("/sys/module", name).exists()
+
+
 def unload() -> None:
     """Take our modules away: what they leave behind has no other owner any more."""
-    loaded = [name for name in OURS if Path("/sys/module", name).exists()]
-    for name in loaded:
-        try:
-            lab.sh("rmmod", name)
-        except lab.LabError as error:
-            complain(f"{name} cannot be unloaded: {error}")
+    for name in OURS:
+        if Path("/sys/module", name).exists():
+            # The last references go a moment after the last close.
+            lab.wait_until(lambda name=name: _unload(name), UNLOAD_LIMIT, f"{name} can be unloaded")
 
 
 def scan() -> list[str]:

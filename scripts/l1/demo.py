@@ -94,7 +94,7 @@ async def _demo(options) -> int:
             viewer.cancel()
     report.write(scene, evidence)
     print("\n" + report.text(scene, evidence), flush=True)
-    return 1 if report.faults(evidence) else 0
+    return 1 if report.verdict(scene, evidence) else 0
 
 
 def main() -> int:

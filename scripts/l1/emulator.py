@@ -29,14 +29,16 @@ class Emulator(NamedTuple):
         return {"downtime_limit": downtime_limit_ms, "max_bandwidth": max_bandwidth, **told}
 
 
-# Debian trixie-backports: the v2 uAPI. No dirty tracking in the device: asking the
-# IOMMU before the guest is stopped would only say that all pages are dirty.
-V2 = Emulator("v2", ("qemu-system-x86_64",),
-              "enable-migration=on,migration-events=on,x-pre-copy-dirty-page-tracking=off", True, True)
+# Without dirty_tracking=Y of our module: asking the IOMMU before the guest is
+# stopped would only say that all pages are dirty.
+UNTRACKED = ",x-pre-copy-dirty-page-tracking=off"
+
+# Debian trixie-backports: the v2 uAPI.
+V2 = Emulator("v2", ("qemu-system-x86_64",), "enable-migration=on,migration-events=on", True, True)
 
 # Debian bookworm's 7.2, the last that knows the migration region.
 V1 = Emulator("v1", ("chroot", "/bookworm", "qemu-system-x86_64"),
-              "x-enable-migration=on,x-pre-copy-dirty-page-tracking=off", False, False)
+              "x-enable-migration=on", False, False)
 
 
 def traced_states(trace: Path) -> list[tuple[float, str]]:

@@ -39,6 +39,10 @@ class Settings(NamedTuple):
     limit: float = LIMIT
 
 
+# With dirty tracking: QEMU's default downtime, and 15 MB of RAM in it.
+TRACKED = Settings(300, 50_000_000)
+
+
 @dataclass
 class Migration:
     """What came of one migration. Times are seconds of CLOCK_MONOTONIC."""

@@ -22,7 +22,7 @@ VFS = ("0000:01:10.0", "0000:02:10.0")
 
 # Those of a move: its source is reset while it is saving.
 STEPS = {"quiesce", "release", "stop", "start", "begin saving", "capture", "begin resuming", "end resuming"}
-PHASES = {"locks", "shield", "backend", "transactions", "stand-ins", "interrupts", "load"}
+PHASES = {"dirty pages", "locks", "shield", "backend", "transactions", "stand-ins", "interrupts", "load"}
 
 
 def _test(name: str) -> None:

@@ -27,6 +27,8 @@ import migstream  # noqa: E402  pylint: disable=wrong-import-position
 
 # Stays in the copying of RAM: slow, and not permitted to stop the guest.
 SLOW = Settings(max_bandwidth=4_000_000, downtime_limit_ms=1)
+# Stops the guest at once: how its RAM gets there does not matter here.
+QUICK = Settings(downtime_limit_ms=5000, switchover_bandwidth=1_000_000_000)
 COPIED = 4_000_000      # bytes of RAM that count as "in the middle"
 PIECE = 100             # bytes; less than most records have
 OTHER_MAC = "52:54:00:82:57:99"
@@ -201,7 +203,7 @@ class Refusals:
 
     async def succeeds(self, name: str, relay: Relay | None = None) -> None:
         """A migration that must succeed, and what the relay does must not matter."""
-        one = await self.scene.migrate(relay=relay)
+        one = await self.scene.migrate(QUICK, relay)
         faults, notes = await self._lives()
         if not one.completed:
             faults.insert(0, one.error)
@@ -210,7 +212,7 @@ class Refusals:
         self.tap.result(name, faults, _notes(one) + notes
                         + [f"L1: {line.text}" for line in self.scene.log.new_of_drivers()])
 
-    async def fails(self, name: str, reason: str | None = None, settings: Settings = Settings(),
+    async def fails(self, name: str, reason: str | None = None, settings: Settings = QUICK,
                     relay: Relay | None = None, meanwhile=None) -> None:
         """A migration that must fail; reason is a pattern for L1's kernel log."""
         self.scene.log.new()

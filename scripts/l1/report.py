@@ -15,6 +15,10 @@ from scene import Scene
 # retries at growing distances, and a device that came up badly shows there.
 GAP_AFTER = 2.0
 
+# More than that sent while the guest is stopped, and dirty pages have not been tracked:
+# then it is all that is not zero, some 80 MiB.
+BLACKOUT_MAX = 48 << 20
+
 # Counters of the guest's card that a migration must not change.
 STEADY = ("carrier_changes", "tx_timeout", "rx_errors", "tx_errors", "rx_crc_errors",
           "rx_length_errors", "rx_over_errors", "tx_aborted_errors", "tx_carrier_errors",
@@ -89,8 +93,21 @@ def _traffic_faults(evidence: Evidence) -> list[str]:
     return faults
 
 
+def _blackout_faults(migrations: list[Migration]) -> list[str]:
+    """Migrations that sent all of the RAM while the guest was stopped."""
+    sent = [(number, one.numbers.get("ram_downtime_bytes") or 0)
+            for number, one in enumerate(migrations, 1)]
+    return [f"migration {number}: {_mib(count)} of RAM sent in the blackout"
+            for number, count in sent if count > BLACKOUT_MAX]
+
+
+def verdict(scene: Scene, evidence: Evidence) -> list[str]:
+    """All reasons for a demo to fail; empty is PASS."""
+    return faults(evidence) + (_blackout_faults(scene.migrations) if scene.tracked else [])
+
+
 def faults(evidence: Evidence) -> list[str]:
-    """All reasons to fail; empty is PASS."""
+    """What is wrong with the guest and its traffic; empty is well."""
     found = list(evidence.trouble) + _traffic_faults(evidence)
     if "nic" not in evidence.baseline:
         found.append("the guest did not report on its network card")
@@ -167,7 +184,7 @@ def text(scene: Scene, evidence: Evidence) -> str:
     if lag is not None:
         lines.append(f"guest's monotonic clock: fell {lag:.0f} ms behind the peer's")
     lines += [f"L1 kernel: {message.text}" for message in evidence.driver_log]
-    found = faults(evidence)
+    found = verdict(scene, evidence)
     return "\n".join([*lines, "PASS" if not found else "FAIL", *(f"  {fault}" for fault in found)])
 
 
@@ -176,7 +193,8 @@ def write(scene: Scene, evidence: Evidence) -> None:
     migrations = [{**dataclasses.asdict(one), "silence_ms": gaps(scene, one)}
                   for one in scene.migrations]
     (lab.JOB / "report.json").write_text(json.dumps({
-        "passed": not faults(evidence), "faults": faults(evidence), "migrations": migrations,
+        "passed": not verdict(scene, evidence), "faults": verdict(scene, evidence),
+        "migrations": migrations,
         "traffic": totals(evidence), "guest_card_changes": nic_changes(evidence),
         "guest_card": evidence.guest.get("nic", {}), "guest_complaints": evidence.complaints,
         "guest_clock_lag_ms": clock_lag(scene.peer.reports),

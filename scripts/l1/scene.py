@@ -9,7 +9,7 @@ import emulator
 import klog
 import lab
 import setup
-from migrate import Attempt, Migration, Settings
+from migrate import TRACKED, Attempt, Migration, Settings
 from peer import Peer, guest_reports
 from vm import Nic, Vm
 
@@ -39,6 +39,7 @@ class Scene:
         self.peer = Peer()
         self.starts_over = any(setting in STARTING_OVER for setting in settings)
         self._settings = settings       # parameters of the driver
+        self.tracked = "dirty_tracking=Y" in settings
         self._kind = nic
         self._driver = driver
         self._parameters = f"{'loglevel=7' if verbose else 'quiet'} lab_traffic=-p,{GUEST_PERIOD}{traffic}"
@@ -63,6 +64,8 @@ class Scene:
         self.vfs = setup.virtual_functions(self._driver, self._settings)
         setup.peer()
         more = self.qemu.migratable if self._driver == setup.OURS else ""
+        if more and not self.tracked:
+            more += emulator.UNTRACKED
         self.nics = [Nic.vfio(vf.letter, vf.address, more) for vf in self.vfs]
 
     async def boot(self) -> float:
@@ -95,8 +98,12 @@ class Scene:
         """The VF that the guest is not on."""
         return next(vf for vf in self.vfs if vf.letter != self.guest.nic.letter)
 
-    async def migrate(self, settings: Settings = Settings(), relay=None, meanwhile=None) -> Migration:
+    def _default(self) -> Settings:
+        return TRACKED if self.tracked else Settings()
+
+    async def migrate(self, settings: Settings | None = None, relay=None, meanwhile=None) -> Migration:
         """Migrate the guest to a new QEMU on the other card; the loser is gone afterwards."""
+        settings = settings or self._default()
         source = self.guest
         destination = await self._new(self._other(), incoming=True)
         result = await Attempt(source, destination, settings, relay).run(meanwhile)
@@ -113,7 +120,7 @@ class Scene:
         destination = await self._new(self._other(), incoming=True)
         path = lab.RUN / "saved"
         try:
-            result = await Attempt(self.guest, destination).through_file(path)
+            result = await Attempt(self.guest, destination, self._default()).through_file(path)
         finally:
             path.unlink(missing_ok=True)
         self.migrations.append(result)

@@ -179,12 +179,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="prepare L1: VFs for VFIO and a peer")
     parser.add_argument("--driver", default=OURS,
                         help=f"for the VFs (default {OURS}); {EXAMPLE}: for its devices, and no VFs")
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE",
+                        help="a parameter of our modules")
     options = parser.parse_args()
     try:
         if options.driver == EXAMPLE:
             examples()
             return 0
-        vfs = virtual_functions(options.driver)
+        vfs = virtual_functions(options.driver, tuple(options.set))
         peer()
     except lab.LabError as error:
         print(f"setup: {error}")

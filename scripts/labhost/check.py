@@ -18,6 +18,7 @@ BOOTED = list(tree.OF_SERIES)
 SPARSE_ON = "6.12"
 FAULTS_ON = "6.12"   # takes long, and says little about the kernel
 DRAIN_ON = ("6.12", "6.1")     # with rings mapped, and without
+DIRTY_ON = ("6.12", "6.1")
 EXAMPLE_ON = "6.12"
 OBSERVE_ON = "6.12"
 SCRIPTS_OF = "7.2"     # checkpatch, kernel-doc
@@ -174,9 +175,9 @@ def _refusals(series: str, door: str, accel: str | None) -> Callable:
 
 
 def _uapi_test(program: str, series: str, accel: str | None, driver: str = "igbvf-vfio-pci",
-               devices: str = "0000:01:10.0 0000:02:10.0") -> Callable:
+               devices: str = "0000:01:10.0 0000:02:10.0", settings: str = "") -> Callable:
     def run(_log: Path) -> Outcome:
-        line = (f"python3 /project/scripts/l1/setup.py --driver {driver} && "
+        line = (f"python3 /project/scripts/l1/setup.py --driver {driver} {settings} && "
                 f"exec /artifacts/bin/{program} {devices}")
         limit = UAPI_LIMIT * (SLOWER if series == tree.DEBUG else 1)
         result = l1.run(l1.Request(series, ["sh", "-c", line], limit, accel=accel))
@@ -249,8 +250,12 @@ def _machines(accel: str | None) -> list[Step]:
             Step(f"time line {OBSERVE_ON}", _time_line(OBSERVE_ON, accel)),
             *(Step(f"{door} test {series}", _uapi_test(f"{door}_test", series, accel))
               for series in BOOTED for door in DOORS),
-            Step(f"v2 test {tree.DEBUG}", _uapi_test("v2_test", tree.DEBUG, accel)),
+            *(Step(f"{name} {tree.DEBUG}", _uapi_test(f"{name}_test", tree.DEBUG, accel))
+              for name in ("v2", "failnth")),
             *(Step(f"drain test {series}", _uapi_test("drain_test", series, accel)) for series in DRAIN_ON),
+            *(Step(f"dirty test {series}", _uapi_test("dirty_test", series, accel,
+                                                      settings="--set dirty_tracking=Y"))
+              for series in DIRTY_ON),
             Step(f"fault test {FAULTS_ON}", _uapi_test("fault_test", FAULTS_ON, accel)),
             *(Step(f"refusals {door} {series}", _refusals(series, door, accel))
               for series, door in REFUSALS_OF),

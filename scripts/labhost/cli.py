@@ -43,7 +43,7 @@ def _parser() -> argparse.ArgumentParser:
     bench.add_argument("--timeout", type=float, default=3600, metavar="S")
 
     mutant = add("mutants", "drivers with a defect each: do the tests notice?")
-    mutant.add_argument("name", nargs="*", metavar="NAME", help="of selftests/vfio_migration/mutants.txt")
+    mutant.add_argument("mutant", nargs="*", metavar="NAME", help="of selftests/vfio_migration/mutants.txt")
 
     trace = add("trace", "one migration with the trace points on, drawn as a time line")
     trace.add_argument("--v1", action="store_true",
@@ -85,7 +85,7 @@ def _bench(options) -> int:
 
 
 def _mutants(options) -> int:
-    return mutants.run(options.kernel, options.name, options.accel)
+    return mutants.run(options.kernel, options.mutant, options.accel)
 
 
 def _shell(options) -> int:

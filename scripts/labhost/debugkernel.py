@@ -8,6 +8,7 @@ this one.
 """
 
 import json
+import os
 import re
 import shutil
 from pathlib import Path
@@ -17,7 +18,7 @@ from . import cache, chroot, kernelsource, say, source, tree
 SOURCE = "7.2"      # the series of its source
 CONFIG = source.CHECKOUT / "scripts/labhost/debug.config"
 RECIPE = 1          # raise when the way it is made changes
-JOBS = 2
+JOBS = os.cpu_count() or 2
 ROOM_NEEDED = 3 << 30
 BUILD_LIMIT = 3600
 
@@ -109,7 +110,7 @@ def _copy_tree(base: tree.Tree, path: Path, log: Path) -> None:
 
 
 def _build(base: tree.Tree, package: kernelsource.Package, path: Path) -> None:
-    builder = tree.Builder(tree.TRIXIE._replace(suite=path.name), path)
+    builder = tree.Builder(tree.TRIXIE._replace(suite=tree.DEBUG), path)
     _copy_tree(base, path, builder.log)
     builder.install(TOOLS)
     with cache.work(f"kernel-{path.name}") as work:

@@ -56,7 +56,7 @@ void fault_wait(struct vf *vf, const char *point, u64 hits);
 /**
  * struct scene - a function with a nic that works
  * @iommu: its container
- * @vf: the function
+ * @vf: the function; its rings are mapped where they can be
  * @v1: its migration region
  * @nic: the nic
  * @saved: the nic's state just after it was started

@@ -262,6 +262,47 @@ TH_TEST(late_and_reset, 600, false,
 	}
 }
 
+static void unbind_at(u64 nth)
+{
+	static struct scene scene;
+	struct mover mover = { .scene = &scene, .to = V1_S };
+	pid_t pid;
+
+	scene_open(&scene, false);
+	vf_unmap_rings(&scene.vf);
+	fault_clear(&scene.vf);
+	fault_arm(&scene.vf, "any", nth, "delay=300");
+	ASSERT_EQ(0, pthread_create(&mover.thread, NULL, mover_thread, &mover));
+	fault_wait(&scene.vf, "any", nth);
+	pid = unbind_begin(&scene.vf);
+	vf_close(&scene.vf);
+	ASSERT_EQ(0, pthread_join(mover.thread, NULL));
+	unbind_end(pid);
+}
+
+TH_TEST(late_and_unbind, 60, false,
+	"unbind and close in the middle of a transition, at every place: both "
+	"wait for it, and the driver can be bound again")
+{
+	static struct scene scene;
+	struct faults faults;
+	u64 nth, hits;
+
+	scene_open(&scene, false);
+	fault_clear(&scene.vf);
+	ASSERT_EQ(0, scene_go(&scene, V1_S));
+	fault_read(&scene.vf, &faults);
+	hits = fault_hits(&faults, "any");
+	vf_close(&scene.vf);
+	for (nth = 1; nth <= hits; nth++) {
+		th_context("late at place %llu of %llu",
+			   (unsigned long long)nth, (unsigned long long)hits);
+		unbind_at(nth);
+	}
+	scene_open(&scene, false);
+	scene_expect_working(&scene);
+}
+
 TEST(late_and_killed,
 	"a process that is killed while a transition takes its time is gone at "
 	"once, and the transition is complete")

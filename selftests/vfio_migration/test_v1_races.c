@@ -317,11 +317,11 @@ TEST_ALONE(v1_storm,
 	nic_expect(&nic[0], 7, 3);
 }
 
-/* What must not have to wait for a stalled user. */
+/* If any of this had to wait for the stalled user, it would never return. */
 static void expect_responsive(struct v1 *v1)
 {
-	u64 began = time_ms(), value;
 	u32 now = v1_state(v1);
+	u64 value;
 
 	EXPECT_EQ(0, v1_set_state(v1, now ^ V1_N));
 	EXPECT_V1_STATE(now ^ V1_N, v1);
@@ -330,7 +330,6 @@ static void expect_responsive(struct v1 *v1)
 	EXPECT_EQ(0, v1_read(v1, v1->size - sizeof(value), &value,
 			     sizeof(value)));
 	EXPECT_EQ((u16)0x8086, vf_config_read(v1->vf, PCI_VENDOR_ID));
-	EXPECT_LE(time_ms() - began, (u64)1000);
 }
 
 static const struct stalled {
@@ -359,7 +358,6 @@ static void stall_in(struct v1 *v1, const struct stalled *it, bool reset)
 		.fd = v1->vf->fd, .write = it->write, .len = it->len,
 	};
 	struct stall stall;
-	u64 began;
 
 	v1_go(v1, it->state);
 	stall_begin(&stall);
@@ -372,9 +370,8 @@ static void stall_in(struct v1 *v1, const struct stalled *it, bool reset)
 	expect_responsive(v1);
 	EXPECT_EQ(false, atomic_load(&transfer.done));
 	if (reset) {
-		began = time_ms();
 		EXPECT_EQ(0, vf_reset(v1->vf));
-		EXPECT_LE(time_ms() - began, (u64)3000);
+		EXPECT_EQ(false, atomic_load(&transfer.done));
 		EXPECT_V1_STATE(V1_R, v1);
 		/* The stream that it belonged to is no more. */
 		if (it->field == V1_FIELD(data_size))

@@ -476,21 +476,7 @@ static bool wait_event(int event, int timeout_ms)
 
 void vf_arm_interrupts(struct vf *vf)
 {
-	struct {
-		struct vfio_irq_set set;
-		int fd[VECTORS];
-	} arg = {
-		.set = {
-			.argsz = sizeof(arg),
-			.flags = VFIO_IRQ_SET_DATA_EVENTFD |
-				 VFIO_IRQ_SET_ACTION_TRIGGER,
-			.index = VFIO_PCI_MSIX_IRQ_INDEX,
-			.count = VECTORS,
-		},
-	};
-
-	memcpy(arg.fd, vf->event, sizeof(arg.fd));
-	ASSERT_EQ(0, ioctl(vf->fd, VFIO_DEVICE_SET_IRQS, &arg));
+	set_events(vf, VFIO_PCI_MSIX_IRQ_INDEX, vf->event, VECTORS);
 }
 
 void vf_disarm_interrupts(struct vf *vf)
@@ -508,10 +494,8 @@ void vf_enable_interrupts(struct vf *vf)
 {
 	unsigned int vector;
 
-	for (vector = 0; vector < VECTORS; vector++) {
-		vf->event[vector] = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-		ASSERT_LE(0, vf->event[vector]);
-	}
+	for (vector = 0; vector < VECTORS; vector++)
+		vf->event[vector] = new_event();
 	vf_arm_interrupts(vf);
 }
 
