@@ -209,6 +209,9 @@ void mig_note_reset(struct vfio_pci_mig *mig, const char *why, int ret)
 {
 	spin_lock(&mig->note.lock);
 	mig->note.so_far.resets++;
+	/* Nothing that was said before is a reason for what comes now. */
+	if (!ret)
+		mig->note.told = false;
 	spin_unlock(&mig->note.lock);
 	trace_mig_reset(mig, why, ret);
 }
