@@ -7,6 +7,7 @@ only, so that it runs wherever a stream was caught.
 
 import struct
 from dataclasses import dataclass
+from typing import NamedTuple
 
 MAGIC = b"VFIOMIGS"
 ALIGN = 8
@@ -119,21 +120,214 @@ def seal(parts: list[Record]) -> list[Record]:
     return parts
 
 
-def faults(data: bytes) -> list[str]:
-    """What is wrong with a stream; empty if it is whole and consistent."""
-    found = []
-    before = []
-    for record in records(data):
-        name = f"record {record.index} of sequence {record.sequence}"
-        if record.type == HEADER:
-            before = []
-            if not record.payload.startswith(MAGIC):
-                found.append(f"{name}: no magic")
+class Kind(NamedTuple):
+    """What a backend understands: a type of its records."""
+
+    name: str
+    min: int
+    max: int
+    mandatory: bool = True
+
+
+class Backend(NamedTuple):
+    """What a reader of a backend's records knows of them."""
+
+    version: int
+    kinds: dict     # type -> Kind
+
+
+class Fault(NamedTuple):
+    """Something that is wrong with a stream."""
+
+    at: int         # where the record begins
+    record: str     # which one
+    reason: str     # in the words of the driver
+
+
+_HEADER = struct.Struct("<8sHHIQQ")         # magic major minor reserved required optional
+_IDENTITY = struct.Struct("<16sIHHHHB3sQQ")  # backend version ids(4) revision reserved required optional
+_WANTED = {HEADER: _HEADER.size, IDENTITY: _IDENTITY.size, END: _END.size}
+MAJOR = 1
+REQUIRED = 1        # flag
+SKIP_MAX = 1 << 20  # a longer record of an unknown type is not skipped
+
+
+@dataclass
+class Identity:
+    """The payload of IDENTITY."""
+
+    backend: str
+    version: int
+    vendor: int
+    device: int
+    subsystem_vendor: int
+    subsystem_device: int
+    revision: int
+    reserved: bytes
+    required: int
+    optional: int
+
+    @staticmethod
+    def of(payload: bytes) -> "Identity":
+        """What a payload of the right size says."""
+        name, *rest = _IDENTITY.unpack(payload)
+        return Identity(name.rstrip(b"\0").decode("ascii", "replace"), *rest)
+
+
+class Checker:
+    """Reads a stream as the driver does (driver/core/stream.c), but does not stop at the first fault.
+
+    The first fault is the one that the driver names, if it knows the same backend and is
+    of the same kind of device.
+    """
+
+    def __init__(self, backends: dict | None = None):
+        self.faults: list[Fault] = []
+        self.records: list[tuple[int, Record]] = []     # where, what
+        self._backends = backends or {}
+        self._where = (0, "")
+        self._sequence = None
+        self._index = 0
+        self._before: list[Record] = []
+        self._identity: bytes | None = None
+        self._complete = False
+
+    def _fault(self, reason: str) -> None:
+        self.faults.append(Fault(*self._where, reason))
+
+    @property
+    def backend(self) -> Backend | None:
+        """Whose records these are, if that is known."""
+        if self._identity is None:
+            return None
+        return self._backends.get(Identity.of(self._identity).backend)
+
+    def read(self, data: bytes) -> "Checker":
+        """All of a stream."""
+        at = 0
+        while len(data) - at >= _RECORD.size:
+            type_, flags, length, sequence, index, crc, reserved = _RECORD.unpack_from(data, at)
+            self._where = (at, f"record {index} of sequence {sequence}")
+            begin, end = at + _RECORD.size, at + _RECORD.size + length
+            self._check_order(type_, flags, sequence, index, reserved)
+            self._check_size(type_, flags, length, index)
+            after = end + -length % ALIGN
+            if after > len(data):
+                self._fault("truncated within a record")
+                return self
+            record = Record(type_, flags, sequence, index, bytes(data[begin:end]), crc, reserved,
+                            bytes(data[end:after]))
+            self.records.append((at, record))
+            self._take(record)
+            at = after
+        self._where = (at, "the end")
+        if at < len(data):
+            self._fault("truncated within a record")
+        elif self._sequence is None:
+            self._fault("truncated before it began")
+        elif not self._complete:
+            self._fault("truncated before END")
+        return self
+
+    def _check_order(self, type_: int, flags: int, sequence: int, index: int, reserved: int) -> None:
+        if type_ != HEADER and self._sequence is None:
+            self._fault("not a device state stream")
+        elif type_ != HEADER and self._complete:
+            self._fault("data after END")
+        if not type_:
+            self._fault("record without type")
+        if flags & ~REQUIRED:
+            self._fault("unknown record flag")
+        if reserved:
+            self._fault("reserved field of a record is not 0")
+        if type_ == HEADER:
+            if self._sequence is not None and sequence <= self._sequence:
+                self._fault("sequence number does not grow")
+            if index:
+                self._fault("record out of order")
+        elif self._sequence is not None:
+            if sequence != self._sequence:
+                self._fault("record of another sequence")
+            if index != self._index:
+                self._fault("record out of order")
+
+    def _check_size(self, type_: int, flags: int, length: int, index: int) -> None:
+        if type_ in _WANTED:
+            if type_ == IDENTITY and index != 1:
+                self._fault("IDENTITY not next to HEADER")
+            if length != _WANTED[type_]:
+                self._fault("HEADER, IDENTITY or END of wrong size")
+            return
+        if type_ >= BACKEND and self._identity is None:
+            self._fault("device state before IDENTITY")
+        backend = self.backend
+        kind = backend.kinds.get(type_) if backend and type_ >= BACKEND else None
+        if kind:
+            if any(record.type == type_ for record in self._before):
+                self._fault("duplicate record")
+            if length < kind.min:
+                self._fault("record is too short")
+            if length > kind.max:
+                self._fault("record is too long")
+        elif backend or type_ < BACKEND:    # else: nobody knows what to expect
+            if flags & REQUIRED:
+                self._fault("required record of unknown type")
+            if length > SKIP_MAX:
+                self._fault("record of unknown type is too long")
+
+    def _take(self, record: Record) -> None:
+        if any(record.padding):
+            self._fault("padding is not 0")
         if record.crc != record.right_crc():
-            found.append(f"{name}: wrong CRC")
-        if record.type == END and record.payload != _end_payload(before):
-            found.append(f"{name}: END does not fit its sequence")
-        before.append(record)
-    if not before or before[-1].type != END:
-        found.append("the last sequence has no END")
-    return found
+            self._fault("record CRC mismatch")
+        if record.type == HEADER:
+            self._before = []
+            self._complete = False
+            self._sequence = record.sequence
+            self._index = 0
+        if len(record.payload) == _WANTED.get(record.type):
+            {HEADER: self._header, IDENTITY: self._take_identity, END: self._end}[record.type](record)
+        self._before.append(record)
+        self._index += 1
+
+    def _header(self, record: Record) -> None:
+        magic, major, _, reserved, required, _ = _HEADER.unpack(record.payload)
+        if magic != MAGIC:
+            self._fault("not a device state stream")
+        elif major != MAJOR:
+            self._fault("unknown version of the stream format")
+        if reserved:
+            self._fault("reserved field of HEADER is not 0")
+        if required:
+            self._fault("unknown feature of the stream format")
+
+    def _take_identity(self, record: Record) -> None:
+        identity = Identity.of(record.payload)
+        known = self._backends.get(identity.backend)
+        if known and identity.version > known.version:
+            self._fault("state is of a newer version")
+        if any(identity.reserved):
+            self._fault("reserved field of IDENTITY is not 0")
+        if identity.required:
+            self._fault("unknown feature of the device state")
+        if self._identity not in (None, record.payload):
+            self._fault("IDENTITY has changed")
+        self._identity = record.payload
+
+    def _end(self, record: Record) -> None:
+        count, crc, size = _END.unpack(record.payload)
+        data = encode(self._before)
+        if count != len(self._before):
+            self._fault("number of records does not match END")
+        if size != len(data):
+            self._fault("number of bytes does not match END")
+        if crc != crc32c(data):
+            self._fault("sequence CRC mismatch")
+        if self._identity is None:
+            self._fault("no IDENTITY")
+        kinds = self.backend.kinds if self.backend else {}
+        there = {one.type for one in self._before}
+        for type_, kind in kinds.items():
+            if kind.mandatory and type_ not in there:
+                self._fault(f"a mandatory record is missing: {kind.name}")
+        self._complete = True

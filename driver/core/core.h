@@ -19,7 +19,9 @@
 #define _MIG_CORE_H
 
 #include <linux/kref.h>
+#include <linux/ktime.h>
 #include <linux/mutex.h>
+#include <linux/ratelimit.h>
 #include <linux/spinlock.h>
 #include <linux/wait.h>
 #include <linux/xarray.h>
@@ -107,6 +109,48 @@ enum mig_door {
 	MIG_DOOR_NONE,
 	MIG_DOOR_V1,
 	MIG_DOOR_V2,
+};
+
+#define MIG_NOTE_REASON	160
+
+/**
+ * struct mig_so_far - what has happened to a device
+ * @doing: what takes its time just now, a constant string; or NULL
+ * @since: when that began
+ * @transitions: changes of state
+ * @resets: resets
+ * @refusals: what was asked for and not done
+ * @saved: bytes of streams that have been read
+ * @loaded: bytes of streams that have been written
+ * @error: the last refusal's -errno
+ * @when: time of the last refusal, in seconds
+ * @reason: the last refusal's reason
+ */
+struct mig_so_far {
+	const char *doing;
+	ktime_t since;
+	u64 transitions;
+	u64 resets;
+	u64 refusals;
+	u64 saved;
+	u64 loaded;
+	int error;
+	time64_t when;
+	char reason[MIG_NOTE_REASON];
+};
+
+/**
+ * struct mig_note - notes about a device, see note.c
+ * @lock: protects all but @limit
+ * @limit: for lines in the kernel's log
+ * @told: the reason of the refusal to come is there already
+ * @so_far: what has happened
+ */
+struct mig_note {
+	spinlock_t lock;	/* innermost */
+	struct ratelimit_state limit;
+	bool told;
+	struct mig_so_far so_far;
 };
 
 /**
@@ -199,6 +243,8 @@ struct mig_dirty {
  * @nr_standins: number of @standin
  * @dirty: pages that the device may write
  * @window: v1
+ * @note: for people
+ * @debugfs: directory of the device in debugfs; an ERR_PTR without
  * @faults: injected faults; exists only where they are compiled in
  * @priv: the backend's
  */
@@ -232,6 +278,8 @@ struct vfio_pci_mig {
 	unsigned int nr_standins;
 	struct mig_dirty dirty;
 	struct mig_window window;
+	struct mig_note note;
+	struct dentry *debugfs;
 #ifdef CONFIG_VFIO_PCI_MIGRATION_FAULTS
 	struct mig_faults *faults;
 #endif
@@ -272,6 +320,26 @@ size_t mig_session_pending_locked(struct mig_session *session);
 void mig_session_ack_locked(struct mig_session *session);
 int mig_session_take_locked(struct mig_session *session, const u8 *data,
 			    size_t len);
+
+/* note.c */
+void mig_note_init(struct vfio_pci_mig *mig);
+void mig_note_reason(struct vfio_pci_mig *mig, const char *reason);
+int mig_note_refusal(struct vfio_pci_mig *mig, int error, const char *reason);
+ktime_t mig_note_begin(struct vfio_pci_mig *mig, const char *doing);
+ktime_t mig_note_phase(struct vfio_pci_mig *mig, const char *phase,
+		       ktime_t began);
+int mig_note_step(struct vfio_pci_mig *mig, enum mig_step step, bool undo,
+		  ktime_t began, int ret);
+void mig_note_load(struct vfio_pci_mig *mig, ktime_t began);
+void mig_note_transition(struct vfio_pci_mig *mig, u32 from, u32 to,
+			 enum mig_door door, ktime_t began, int ret);
+void mig_note_reset(struct vfio_pci_mig *mig, const char *why, int ret);
+void mig_note_bytes(struct vfio_pci_mig *mig, bool incoming, ssize_t bytes);
+const char *mig_door_name(enum mig_door door);
+
+/* debugfs.c */
+void mig_debugfs_add(struct vfio_pci_mig *mig);
+void mig_debugfs_remove(struct vfio_pci_mig *mig);
 
 /* datafd.c */
 struct file *mig_datafd_file(struct mig_session *session);
@@ -366,7 +434,7 @@ int mig_fault(struct vfio_pci_mig *mig, unsigned int point);
 int mig_fault_record(struct vfio_pci_mig *mig, u16 type, bool get);
 void mig_fault_answer(struct vfio_pci_mig *mig);
 int mig_fault_init(struct vfio_pci_mig *mig);
-void mig_fault_hide(struct vfio_pci_mig *mig);
+void mig_fault_debugfs(struct vfio_pci_mig *mig, struct dentry *dir);
 void mig_fault_free(struct vfio_pci_mig *mig);
 #else
 static inline int mig_fault(struct vfio_pci_mig *mig, unsigned int point)
@@ -388,7 +456,8 @@ static inline int mig_fault_init(struct vfio_pci_mig *mig)
 	return 0;
 }
 
-static inline void mig_fault_hide(struct vfio_pci_mig *mig)
+static inline void mig_fault_debugfs(struct vfio_pci_mig *mig,
+				     struct dentry *dir)
 {
 }
 

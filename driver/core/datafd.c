@@ -29,6 +29,7 @@ static ssize_t mig_datafd_next(struct mig_session *session, size_t len,
 			     sizeof(session->bounce));
 		memcpy(session->bounce, session->buf + session->pos, bytes);
 		session->pos += bytes;
+		mig_note_bytes(session->mig, false, bytes);
 		*generation = session->generation;
 		if (!bytes && (session->mig->state & MIG_R))
 			bytes = -ENOMSG;
@@ -51,6 +52,8 @@ static int mig_datafd_put_back(struct mig_session *session, size_t bytes,
 		session->pos -= bytes;
 	else
 		ret = -EIO;
+	if (session->mig)
+		mig_note_bytes(session->mig, false, -(ssize_t)bytes);
 	mig_guard_unlock(session->guard);
 	return ret;
 }

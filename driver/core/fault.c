@@ -7,10 +7,6 @@
  * have no CONFIG_FAULT_INJECTION.
  *
  * Only with CONFIG_VFIO_PCI_MIGRATION_FAULTS; core.h has what is left without.
- *
- * debugfs_remove() waits for those who are within a read or write of the file,
- * and later ones do not get here. So the file may use the device without a
- * reference, and nothing here may wait for what a remove holds.
  */
 #include <linux/debugfs.h>
 #include <linux/module.h>
@@ -56,7 +52,6 @@ struct mig_fault_slot {
 
 /**
  * struct mig_faults - the faults of a device
- * @dir: in debugfs; an ERR_PTR without
  * @lock: protects @last and @slot
  * @silent: the device does not answer, until it is reset or closed by the user
  * @last: point where a fault happened last; MIG_POINT_ANY: nowhere
@@ -65,15 +60,12 @@ struct mig_fault_slot {
  *	types; then the backend's own points
  */
 struct mig_faults {
-	struct dentry *dir;
 	spinlock_t lock;	/* innermost */
 	bool silent;
 	unsigned int last;
 	unsigned int count;
 	struct mig_fault_slot slot[];
 };
-
-static struct dentry *mig_fault_root;
 
 /* An undo that never happens has no name, and so cannot be armed. */
 static const char * const mig_fault_names[MIG_POINT_COUNT] = {
@@ -394,10 +386,8 @@ static const struct file_operations mig_fault_fops = {
 };
 
 /**
- * mig_fault_init - nothing is armed; make the file
+ * mig_fault_init - nothing is armed
  * @mig: the device, whose backend is set, not registered yet
- *
- * That there is no debugfs is no error, as always with debugfs.
  *
  * Return: 0 or -ENOMEM.
  */
@@ -413,19 +403,17 @@ int mig_fault_init(struct vfio_pci_mig *mig)
 	spin_lock_init(&faults->lock);
 	faults->count = count;
 	mig->faults = faults;
-	faults->dir = debugfs_create_dir(pci_name(mig->core.pdev),
-					 mig_fault_root);
-	debugfs_create_file("fault", 0600, faults->dir, mig, &mig_fault_fops);
 	return 0;
 }
 
 /**
- * mig_fault_hide - take the file away
- * @mig: the device, being removed; what is armed may still happen
+ * mig_fault_debugfs - make the file
+ * @mig: the device
+ * @dir: its directory; what is armed may still happen when that has gone
  */
-void mig_fault_hide(struct vfio_pci_mig *mig)
+void mig_fault_debugfs(struct vfio_pci_mig *mig, struct dentry *dir)
 {
-	debugfs_remove(mig->faults->dir);
+	debugfs_create_file("fault", 0600, dir, mig, &mig_fault_fops);
 }
 
 /**
@@ -436,16 +424,3 @@ void mig_fault_free(struct vfio_pci_mig *mig)
 {
 	kfree(mig->faults);
 }
-
-static int __init mig_fault_load(void)
-{
-	mig_fault_root = debugfs_create_dir("vfio_pci_migration", NULL);
-	return 0;
-}
-module_init(mig_fault_load);
-
-static void __exit mig_fault_unload(void)
-{
-	debugfs_remove(mig_fault_root);
-}
-module_exit(mig_fault_unload);

@@ -95,6 +95,7 @@ void vfio_pci_mig_broken(struct vfio_pci_mig *mig, const char *reason)
 	lockdep_assert_held(&mig->guard->mutex);
 	mig->broken = true;
 	dev_err_ratelimited(&mig->core.pdev->dev, "device lost: %s\n", reason);
+	mig_note_reason(mig, reason);
 }
 EXPORT_SYMBOL_GPL(vfio_pci_mig_broken);
 
@@ -384,19 +385,22 @@ int vfio_pci_mig_probe(struct pci_dev *pdev,
 	ret = mig_fault_init(mig);
 	if (ret)
 		goto put;
+	mig_note_init(mig);
+	mig_debugfs_add(mig);
 	dev_set_drvdata(&pdev->dev, &mig->core);
 	ret = vfio_pci_core_register_device(&mig->core);
 	if (ret)
 		goto hide;
 
 	pci_info(pdev, "%s: migration v1 (NDMA) and v2 (STOP_COPY, P2P%s), state up to %zu bytes, rings %s\n",
-		 backend->name, VFIO_MIGRATION_PRE_COPY ? ", PRE_COPY" : "",
+		 backend->name,
+		 vdev->migration_flags & VFIO_MIGRATION_PRE_COPY ? ", PRE_COPY" : "",
 		 mig->stream_max,
 		 mig_bar_mmap_possible(mig) ? "mmapped" : "trapped");
 	return 0;
 
 hide:
-	mig_fault_hide(mig);
+	mig_debugfs_remove(mig);
 put:
 	vfio_put_device(vdev);
 	return ret;
@@ -414,7 +418,7 @@ void vfio_pci_mig_remove(struct pci_dev *pdev)
 	struct vfio_pci_core_device *core = dev_get_drvdata(&pdev->dev);
 
 	vfio_pci_core_unregister_device(core);
-	mig_fault_hide(container_of(core, struct vfio_pci_mig, core));
+	mig_debugfs_remove(container_of(core, struct vfio_pci_mig, core));
 	vfio_put_device(&core->vdev);
 }
 EXPORT_SYMBOL_GPL(vfio_pci_mig_remove);

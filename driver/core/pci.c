@@ -239,6 +239,7 @@ int mig_reset_function(struct vfio_pci_mig *mig)
 	if (ret && ret != -EAGAIN)
 		vfio_pci_mig_broken(mig, "function reset failed");
 	up_write(&mig->core.memory_lock);
+	mig_note_reset(mig, "RESUMING", ret);
 	return ret;
 }
 

@@ -11,6 +11,15 @@
 #include <linux/slab.h>
 
 #include "core.h"
+#include "trace.h"
+
+static void mig_session_taken(struct mig_parser *parser)
+{
+	struct mig_session *session =
+		container_of(parser, struct mig_session, parser);
+
+	trace_mig_record(session->mig, true, &parser->record);
+}
 
 /**
  * mig_session_alloc - allocate a stream
@@ -50,6 +59,7 @@ struct mig_session *mig_session_alloc(struct vfio_pci_mig *mig, bool incoming)
 	if (incoming)
 		mig_parser_init(&session->parser, &mig->self, session->buf,
 				session->size);
+	session->parser.taken = mig_session_taken;
 	return session;
 }
 
@@ -135,6 +145,21 @@ int mig_session_begin_locked(struct mig_session *session)
 	return mig_encode_begin(&session->encoder, &session->mig->self);
 }
 
+static void mig_session_trace(const struct mig_session *session)
+{
+	const struct mig_encoder *enc = &session->encoder;
+	struct vfio_mig_record record;
+	size_t at = 0;
+
+	if (!trace_mig_record_enabled())
+		return;
+	while (at < enc->used) {
+		memcpy(&record, enc->buf + at, sizeof(record));
+		trace_mig_record(session->mig, false, &record);
+		at += MIG_RECORD_SIZE(le32_to_cpu(record.length));
+	}
+}
+
 /**
  * mig_session_commit_locked - what has been encoded may be read
  * @session: the session; the state lock is held
@@ -148,6 +173,7 @@ void mig_session_commit_locked(struct mig_session *session)
 	size_t rest;
 
 	lockdep_assert_held(&session->guard->mutex);
+	mig_session_trace(session);
 	/* What a user has been told the size of, it has taken. */
 	mig_session_ack_locked(session);
 	session->segment = 0;
@@ -189,6 +215,7 @@ void mig_session_ack_locked(struct mig_session *session)
 	lockdep_assert_held(&session->guard->mutex);
 	if (!session->segment_taken)
 		return;
+	mig_note_bytes(session->mig, false, session->segment);
 	session->pos += session->segment;
 	session->segment = 0;
 	session->segment_taken = false;
@@ -229,9 +256,12 @@ int mig_session_take_locked(struct mig_session *session, const u8 *data,
 			session->loaded = !ret;
 		}
 	}
-	if (ret && !known)
-		dev_warn_ratelimited(&session->mig->core.pdev->dev,
-				     "incoming state refused: %s (%d)\n",
-				     session->parser.reason, ret);
+	mig_note_bytes(session->mig, true, done);
+	if (ret && !known) {
+		vfio_pci_mig_warn(session->mig,
+				  "incoming state refused: %s (%d)",
+				  session->parser.reason, ret);
+		mig_note_refusal(session->mig, ret, session->parser.reason);
+	}
 	return ret;
 }

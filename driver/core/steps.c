@@ -20,30 +20,38 @@
 
 static int mig_step_quiesce(struct vfio_pci_mig *mig)
 {
+	ktime_t began = ktime_get();
 	int ret;
 
 	/* What the user has told the device so far shall still be done. */
 	mig_dirty_forward(mig);
 	mig_dirty_hold(mig);
+	began = mig_note_phase(mig, "dirty pages", began);
 	mig_device_lock(mig);
+	began = mig_note_phase(mig, "locks", began);
 	mig_shield_on(mig);
 	if (mig->tracking)
 		mig_shield_sync(mig);
+	began = mig_note_phase(mig, "shield", began);
 	ret = mig_fault(mig, MIG_POINT_BACKEND_QUIESCE);
 	if (!ret)
 		ret = mig->backend->quiesce(mig);
+	began = mig_note_phase(mig, "backend", began);
 	if (ret) {
 		mig_shield_off(mig);
 	} else {
 		ret = mig_wait_transactions(mig);
+		began = mig_note_phase(mig, "transactions", began);
 		mig_bus_block(mig);
 		mig_shield_fill(mig);
+		began = mig_note_phase(mig, "stand-ins", began);
 	}
 	mig_device_unlock(mig);
 	mig_dirty_resume(mig);
 
 	if (!ret) {
 		mig_wait_interrupts(mig);
+		mig_note_phase(mig, "interrupts", began);
 		mig_dirty_settle(mig);
 	}
 	return ret;
@@ -51,18 +59,23 @@ static int mig_step_quiesce(struct vfio_pci_mig *mig)
 
 static int mig_step_release(struct vfio_pci_mig *mig)
 {
+	ktime_t began = ktime_get();
 	int ret;
 
 	mig_dirty_hold(mig);
 	mig_dirty_prepare(mig);
+	began = mig_note_phase(mig, "dirty pages", began);
 	mig_device_lock(mig);
+	began = mig_note_phase(mig, "locks", began);
 	/* First close the stand-ins, then take what was written to them. */
 	mig_shield_on(mig);
 	mig_shield_sync(mig);
 	mig_bus_unblock(mig);
+	began = mig_note_phase(mig, "stand-ins", began);
 	ret = mig_fault(mig, MIG_POINT_BACKEND_RELEASE);
 	if (!ret)
 		ret = mig->backend->release(mig);
+	mig_note_phase(mig, "backend", began);
 	if (ret) {
 		/* Part of it may have worked for a moment: quiet again. */
 		mig_wait_transactions(mig);
@@ -133,8 +146,7 @@ static int mig_step_resume_begin(struct vfio_pci_mig *mig)
 	 */
 	ret = mig_reset_function(mig);
 	if (ret) {
-		dev_warn_ratelimited(&mig->core.pdev->dev,
-				     "no reset for RESUMING (%d)\n", ret);
+		vfio_pci_mig_warn(mig, "no reset for RESUMING (%d)", ret);
 		return ret;
 	}
 	return mig_step_stream_begin(mig);
@@ -146,17 +158,15 @@ static int mig_step_resume_end(struct vfio_pci_mig *mig)
 	int ret = mig_parser_finish(parser);
 
 	if (ret) {
-		dev_warn_ratelimited(&mig->core.pdev->dev,
-				     "RESUMING cannot be left: %s (%d)\n",
-				     parser->reason, ret);
+		vfio_pci_mig_warn(mig, "RESUMING cannot be left: %s (%d)",
+				  parser->reason, ret);
 		return ret;
 	}
 	return mig_step_stream_end(mig);
 }
 
-static int mig_step(void *context, enum mig_step step)
+static int mig_step_do(struct vfio_pci_mig *mig, enum mig_step step)
 {
-	struct vfio_pci_mig *mig = context;
 	int ret = mig_fault(mig, MIG_POINT_STEP + step);
 
 	if (ret)
@@ -185,9 +195,8 @@ static int mig_step(void *context, enum mig_step step)
 	}
 }
 
-static int mig_undo(void *context, enum mig_step step)
+static int mig_step_undo(struct vfio_pci_mig *mig, enum mig_step step)
 {
-	struct vfio_pci_mig *mig = context;
 	int ret = mig_fault(mig, MIG_POINT_UNDO + step);
 
 	if (ret)
@@ -213,6 +222,22 @@ static int mig_undo(void *context, enum mig_step step)
 		WARN_ON_ONCE(1);
 		return -EINVAL;
 	}
+}
+
+static int mig_step(void *context, enum mig_step step)
+{
+	struct vfio_pci_mig *mig = context;
+	ktime_t began = mig_note_begin(mig, mig_step_name(step));
+
+	return mig_note_step(mig, step, false, began, mig_step_do(mig, step));
+}
+
+static int mig_undo(void *context, enum mig_step step)
+{
+	struct vfio_pci_mig *mig = context;
+	ktime_t began = mig_note_begin(mig, mig_step_name(step));
+
+	return mig_note_step(mig, step, true, began, mig_step_undo(mig, step));
 }
 
 static bool mig_is_broken(void *context)
@@ -248,16 +273,17 @@ static void mig_drop_session(struct mig_session **session)
 }
 
 /* Carry out one transition. It may consume mig->next_session. */
-static int mig_change_state_locked(struct vfio_pci_mig *mig, u32 to)
+static int mig_change_state_locked(struct vfio_pci_mig *mig,
+				   enum mig_door door, u32 to)
 {
 	struct mig_session *session = mig->session;
+	ktime_t began = ktime_get();
 	u32 from = mig->state;
 	int ret;
 
 	lockdep_assert_held(&mig->guard->mutex);
 	ret = mig_transition(&mig->state, to, &mig_fsm_ops, mig);
-	pci_dbg(mig->core.pdev, "%s -> %s: %d\n", mig_state_name(from),
-		mig_state_name(to), ret);
+	mig_note_transition(mig, from, to, door, began, ret);
 
 	if (ret && mig->state == MIG_ERROR && from != MIG_ERROR) {
 		mig_silence(mig);
@@ -285,9 +311,10 @@ int mig_check_door_locked(struct vfio_pci_mig *mig, enum mig_door door)
 {
 	lockdep_assert_held(&mig->guard->mutex);
 	if (mig->state == MIG_ERROR)
-		return -EIO;
+		return mig_note_refusal(mig, -EIO, "in ERROR until reset");
 	if (mig->owner != MIG_DOOR_NONE && mig->owner != door)
-		return -EBUSY;
+		return mig_note_refusal(mig, -EBUSY,
+					"the other door owns the migration");
 	return 0;
 }
 
@@ -321,7 +348,7 @@ int mig_request_locked(struct vfio_pci_mig *mig, enum mig_door door,
 	if (filp)
 		*filp = NULL;
 	if (!mig_state_valid(to))
-		return -EINVAL;
+		return mig_note_refusal(mig, -EINVAL, "no such state");
 	ret = mig_check_door_locked(mig, door);
 	if (ret)
 		return ret;
@@ -329,7 +356,8 @@ int mig_request_locked(struct vfio_pci_mig *mig, enum mig_door door,
 	if (begins) {
 		mig->next_session = mig_session_alloc(mig, begins & MIG_M);
 		if (!mig->next_session)
-			return -ENOMEM;
+			return mig_note_refusal(mig, -ENOMEM,
+						"no memory for a stream");
 	}
 	if (begins && filp) {
 		*filp = mig_datafd_file(mig->next_session);
@@ -337,12 +365,12 @@ int mig_request_locked(struct vfio_pci_mig *mig, enum mig_door door,
 			ret = PTR_ERR(*filp);
 			*filp = NULL;
 			mig_drop_session(&mig->next_session);
-			return ret;
+			return mig_note_refusal(mig, ret, "no data fd");
 		}
 	}
 
 	for (arc = 0; !ret && arc < arcs; arc++)
-		ret = mig_change_state_locked(mig, path[arc]);
+		ret = mig_change_state_locked(mig, door, path[arc]);
 	mig_drop_session(&mig->next_session);
 	mig->owner = mig->state == MIG_R ? MIG_DOOR_NONE : door;
 	if (!ret && mig->state == (MIG_R | MIG_S))
@@ -366,6 +394,7 @@ int mig_request_locked(struct vfio_pci_mig *mig, enum mig_door door,
  */
 int mig_load_locked(struct vfio_pci_mig *mig, struct mig_session *session)
 {
+	ktime_t began = mig_note_begin(mig, "load");
 	int ret;
 
 	lockdep_assert_held(&mig->guard->mutex);
@@ -373,8 +402,10 @@ int mig_load_locked(struct vfio_pci_mig *mig, struct mig_session *session)
 	ret = mig_fault(mig, MIG_POINT_POWER);
 	if (!ret)
 		ret = pm_runtime_resume_and_get(&mig->core.pdev->dev);
-	if (ret < 0)
+	if (ret < 0) {
+		mig_note_load(mig, began);
 		return mig_parser_fail(&session->parser, ret, "no power");
+	}
 	mig_device_lock(mig);
 	ret = mig_fault(mig, MIG_POINT_BACKEND_LOAD);
 	if (!ret)
@@ -382,6 +413,7 @@ int mig_load_locked(struct vfio_pci_mig *mig, struct mig_session *session)
 	mig_shield_fill(mig);
 	mig_device_unlock(mig);
 	pm_runtime_put(&mig->core.pdev->dev);
+	mig_note_load(mig, began);
 	if (ret)
 		return mig_parser_fail(&session->parser, ret,
 				       "the device does not take it");
@@ -435,6 +467,7 @@ void mig_clean_state_locked(struct vfio_pci_mig *mig, bool in_reset)
 	mig_io_unlock(mig);
 	if (!in_reset)
 		up_read(&mig->core.memory_lock);
+	mig_note_reset(mig, "user", mig->state == MIG_R ? 0 : -EIO);
 }
 
 /**

@@ -456,6 +456,8 @@ static int mig_parser_do_record(struct mig_parser *parser)
 	}
 	if (ret)
 		return ret;
+	if (parser->taken)
+		parser->taken(parser);
 
 	parser->fill = 0;
 	parser->skip = false;

@@ -125,6 +125,8 @@ int mig_encode_end(struct mig_encoder *enc);
  * @error: the verdict: first error, latched; 0
  * @reason: what was wrong, in words, when @error is set or mig_parser_finish()
  *	has failed
+ * @taken: if not NULL, called when a record has been checked; @record is its
+ *	header
  */
 struct mig_parser {
 	const struct mig_stream_self *self;
@@ -151,6 +153,7 @@ struct mig_parser {
 	bool complete;
 	int error;
 	const char *reason;
+	void (*taken)(struct mig_parser *parser);
 };
 
 void mig_parser_init(struct mig_parser *parser,

@@ -112,7 +112,7 @@ struct vfio_pci_mig_track_ops {
  * @load: the records of a complete and checked sequence are at hand
  *	(vfio_pci_mig_get_record()); validate them all, then put them into the
  *	device, which stays quiet. May be called again with a later sequence.
- *	On -errno the reason has been logged with the device's name and the
+ *	On -errno the reason has been said by vfio_pci_mig_warn() and the
  *	stream is refused.
  * @bar_read: read the dword at @offset of a watched BAR for the user
  * @bar_write: write it for the user
@@ -170,6 +170,8 @@ int vfio_pci_mig_put_record(struct mig_encoder *enc, u16 type, u16 flags,
 const void *vfio_pci_mig_get_record(const struct mig_parser *state, u16 type,
 				    u32 *length);
 void vfio_pci_mig_broken(struct vfio_pci_mig *mig, const char *reason);
+__printf(2, 3)
+void vfio_pci_mig_warn(struct vfio_pci_mig *mig, const char *fmt, ...);
 
 #ifdef CONFIG_VFIO_PCI_MIGRATION_FAULTS
 int vfio_pci_mig_fault(struct vfio_pci_mig *mig, unsigned int point);

@@ -194,8 +194,7 @@ static int edu_quiesce(struct vfio_pci_mig *mig)
 	}
 	if (edu_wait(edu, EDU_DMA_CMD, EDU_DMA_RUN) ||
 	    edu_wait(edu, EDU_STATUS, EDU_STATUS_COMPUTING)) {
-		dev_warn_ratelimited(&vfio_pci_mig_pdev(mig)->dev,
-				     "does not come to an end\n");
+		vfio_pci_mig_warn(mig, "does not come to an end");
 		return -ETIMEDOUT;
 	}
 	edu_wait_late_irq(edu);
@@ -269,8 +268,7 @@ static int edu_save(struct vfio_pci_mig *mig, struct mig_encoder *enc)
 	unsigned int reg;
 
 	if (edu->filled) {
-		dev_warn_ratelimited(&vfio_pci_mig_pdev(mig)->dev,
-				     "the buffer has been filled, and cannot be read: not migratable\n");
+		vfio_pci_mig_warn(mig, "the buffer has been filled, and cannot be read: not migratable");
 		return -EOPNOTSUPP;
 	}
 	for (reg = 0; reg < EDU_REGS; reg++)
@@ -285,20 +283,19 @@ static int edu_load(struct vfio_pci_mig *mig, const struct mig_parser *state)
 {
 	const struct edu_record *in =
 		vfio_pci_mig_get_record(state, EDU_RECORD_REGS, NULL);
-	struct device *dev = &vfio_pci_mig_pdev(mig)->dev;
 	struct edu *edu = vfio_pci_mig_priv(mig);
 	u32 value[EDU_REGS];
 	unsigned int reg;
 
 	if (!in) {
-		dev_warn_ratelimited(dev, "no registers in the stream\n");
+		vfio_pci_mig_warn(mig, "no registers in the stream");
 		return -EINVAL;
 	}
 	for (reg = 0; reg < EDU_REGS; reg++) {
 		value[reg] = le32_to_cpu(in->reg[reg]);
 		if (value[reg] & ~edu_mask[reg]) {
-			dev_warn_ratelimited(dev, "register %#x: no guest could have set %#x\n",
-					     edu_offset[reg], value[reg]);
+			vfio_pci_mig_warn(mig, "register %#x: no guest could have set %#x",
+					  edu_offset[reg], value[reg]);
 			return -EINVAL;
 		}
 	}
@@ -308,7 +305,7 @@ static int edu_load(struct vfio_pci_mig *mig, const struct mig_parser *state)
 		/* It does not interrupt: EDU_STATUS is left to release. */
 		edu_compute(edu);
 		if (edu_wait(edu, EDU_STATUS, EDU_STATUS_COMPUTING)) {
-			dev_warn_ratelimited(dev, "cannot compute\n");
+			vfio_pci_mig_warn(mig, "cannot compute");
 			return -ETIMEDOUT;
 		}
 		value[EDU_REG_FACTORIAL] = edu_rd(edu, EDU_FACTORIAL);

@@ -20,6 +20,7 @@
 #include <linux/iopoll.h>
 
 #include "igbvf.h"
+#include "trace.h"
 
 #define IGBVF_POLL_US	20
 
@@ -52,15 +53,17 @@ int igbvf_wait_enable(struct igbvf *vf, unsigned int ring, bool on)
 	u32 offset = igbvf_ring_offset(ring, IGBVF_RING_DCTL);
 	int ret = vfio_pci_mig_fault(vf->mig, on ? IGBVF_FAULT_QUEUE_START :
 						   IGBVF_FAULT_QUEUE_STOP);
+	ktime_t began = ktime_get();
 	u32 dctl;
 
-	if (ret)
-		return ret;
-	return read_poll_timeout(igbvf_rd, dctl,
-				 !!(dctl & IGBVF_DCTL_ENABLE) == on,
-				 IGBVF_POLL_US,
-				 igbvf_timeout_us(igbvf_drain_timeout_ms),
-				 false, vf, offset);
+	if (!ret)
+		ret = read_poll_timeout(igbvf_rd, dctl,
+					!!(dctl & IGBVF_DCTL_ENABLE) == on,
+					IGBVF_POLL_US,
+					igbvf_timeout_us(igbvf_drain_timeout_ms),
+					false, vf, offset);
+	trace_igbvf_queue(vf, ring, on ? "on" : "off", began, ret);
+	return ret;
 }
 
 /**
@@ -119,18 +122,18 @@ static void igbvf_ring_drain(struct igbvf *vf, unsigned int ring)
 {
 	const u32 *regs = vf->hw.ring[ring];
 	u32 tail = regs[IGBVF_RING_TAIL], head;
+	ktime_t began = ktime_get();
+	int ret;
 
 	if (!(regs[IGBVF_RING_DCTL] & IGBVF_DCTL_ENABLE) ||
 	    !regs[IGBVF_RING_LEN])
 		return;
-	if (read_poll_timeout(igbvf_rd, head, (head & 0xffff) == tail,
-			      IGBVF_POLL_US,
-			      igbvf_timeout_us(igbvf_drain_timeout_ms),
-			      false, vf,
-			      igbvf_ring_offset(ring, IGBVF_RING_HEAD)))
-		pci_dbg(vfio_pci_mig_pdev(vf->mig),
-			"transmit queue %u stopped at %u of %u\n",
-			ring - IGBVF_TX0, head, tail);
+	ret = read_poll_timeout(igbvf_rd, head, (head & 0xffff) == tail,
+				IGBVF_POLL_US,
+				igbvf_timeout_us(igbvf_drain_timeout_ms),
+				false, vf,
+				igbvf_ring_offset(ring, IGBVF_RING_HEAD));
+	trace_igbvf_queue(vf, ring, "drain", began, ret);
 }
 
 static int igbvf_ring_off(struct igbvf *vf, unsigned int ring)
@@ -185,8 +188,7 @@ int igbvf_rings_lost(struct igbvf *vf)
 	unsigned int ring;
 
 	if (!vf->can.start_over) {
-		dev_warn_ratelimited(&vfio_pci_mig_pdev(vf->mig)->dev,
-				     "ring heads cannot be restored on this hardware, and start_over=N\n");
+		vfio_pci_mig_warn(vf->mig, "ring heads cannot be restored on this hardware, and start_over=N");
 		return -EOPNOTSUPP;
 	}
 	for (ring = 0; ring < IGBVF_RINGS; ring++) {
@@ -398,8 +400,7 @@ int igbvf_release(struct vfio_pci_mig *mig)
 	for (ring = 0; ring < IGBVF_RINGS; ring++) {
 		if (!igbvf_ring_start(vf, ring, want[ring]))
 			continue;
-		dev_warn_ratelimited(&vfio_pci_mig_pdev(mig)->dev,
-				     "queue %u does not start\n", ring);
+		vfio_pci_mig_warn(mig, "queue %u does not start", ring);
 		for (ring = 0; ring < IGBVF_RINGS; ring++)
 			if (igbvf_ring_off(vf, ring))
 				vfio_pci_mig_broken(mig, "a queue does not stop");

@@ -13,6 +13,7 @@
 #define _IGBVF_H
 
 #include <linux/if_ether.h>
+#include <linux/ktime.h>
 #include <linux/minmax.h>
 
 #include "../core/vfio_pci_migration.h"
@@ -82,7 +83,7 @@ struct igbvf_regs {
  * @owned: the guest has VFU set
  * @request: the guest's latest request
  * @in_flight: the PF has not answered @request yet; never while quiet
- * @sent: when @request was sent, in jiffies
+ * @sent: when @request was sent
  * @held: V2P_REQ, V2P_ACK that the guest wrote while the device was quiet
  */
 struct igbvf_mailbox {
@@ -93,7 +94,7 @@ struct igbvf_mailbox {
 	bool owned;
 	u32 request[IGBVF_VMBMEM_WORDS];
 	bool in_flight;
-	unsigned long sent;
+	ktime_t sent;
 	u32 held;
 };
 

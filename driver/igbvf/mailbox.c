@@ -12,9 +12,9 @@
  */
 #include <linux/delay.h>
 #include <linux/iopoll.h>
-#include <linux/jiffies.h>
 
 #include "igbvf.h"
+#include "trace.h"
 
 #define IGBVF_MBX_POLL_US	500
 /* VFU is refused only while the PF is writing a message. */
@@ -66,6 +66,8 @@ static u32 igbvf_mbx_look(struct igbvf *vf)
 		if (igbvf_mbx_is_answer(vf)) {
 			vf->mbx.in_flight = false;
 			vf->mbx.answered = true;
+			trace_igbvf_mbx_answer(vf, false, vf->mbx.mem[0],
+					       vf->mbx.sent, 0);
 			igbvf_pf_answered(vf, vf->mbx.request, vf->mbx.mem);
 		}
 	}
@@ -116,7 +118,9 @@ static void igbvf_mbx_send(struct igbvf *vf)
 {
 	igbvf_mbx_mem_to_hw(vf, vf->mbx.request, IGBVF_VMBMEM_WORDS);
 	vf->mbx.in_flight = true;
-	vf->mbx.sent = jiffies;
+	vf->mbx.sent = ktime_get();
+	trace_igbvf_mbx_request(vf, false, vf->mbx.request[0],
+				vf->mbx.request[1]);
 }
 
 /**
@@ -156,14 +160,17 @@ void igbvf_mbx_write_control(struct igbvf *vf, u32 value)
  */
 void igbvf_mbx_quiesce(struct igbvf *vf)
 {
-	unsigned long timeout = vf->mbx.sent +
-		usecs_to_jiffies(igbvf_timeout_us(igbvf_mailbox_timeout_ms));
+	ktime_t timeout = ktime_add_us(vf->mbx.sent,
+				       igbvf_timeout_us(igbvf_mailbox_timeout_ms));
 
 	igbvf_mbx_look(vf);
-	while (vf->mbx.in_flight && time_before(jiffies, timeout)) {
+	while (vf->mbx.in_flight && ktime_before(ktime_get(), timeout)) {
 		usleep_range(IGBVF_MBX_POLL_US / 5, IGBVF_MBX_POLL_US);
 		igbvf_mbx_look(vf);
 	}
+	if (vf->mbx.in_flight)
+		trace_igbvf_mbx_answer(vf, false, vf->mbx.request[0],
+				       vf->mbx.sent, -ETIMEDOUT);
 	vf->mbx.in_flight = false;
 	vf->mbx.held = 0;
 }
@@ -214,8 +221,7 @@ void igbvf_mbx_release(struct igbvf *vf)
 		 * guest must not take its request for it.
 		 */
 		if (igbvf_mbx_own(vf, &stash))
-			dev_warn_ratelimited(&vfio_pci_mig_pdev(vf->mig)->dev,
-					     "mailbox is held by the PF\n");
+			vfio_pci_mig_warn(vf->mig, "mailbox is held by the PF");
 		vf->mbx.r2c |= stash & IGBVF_V2P_RSTD;
 		igbvf_mbx_send(vf);
 		control |= IGBVF_V2P_REQ;
@@ -263,20 +269,9 @@ int igbvf_mbx_wait_pf(struct igbvf *vf)
 	return igbvf_gone(control) ? -ENODEV : ret;
 }
 
-/**
- * igbvf_mbx_call - ask the PF ourselves
- * @vf: the device, quiet
- * @request: message
- * @words: dwords of @request, at most IGBVF_VMBMEM_WORDS
- * @reply: gets the answer
- * @reply_words: dwords of @reply
- *
- * Return: 0 and an answer to this request, be it ACK or NACK; -ETIMEDOUT,
- * -EBUSY (mailbox held by the PF), -EPROTO (the PF says something else),
- * -ENODEV.
- */
-int igbvf_mbx_call(struct igbvf *vf, const u32 *request, unsigned int words,
-		   u32 *reply, unsigned int reply_words)
+static int igbvf_mbx_ask(struct igbvf *vf, const u32 *request,
+			 unsigned int words, u32 *reply,
+			 unsigned int reply_words)
 {
 	u32 stash = 0;
 	unsigned int i;
@@ -306,4 +301,30 @@ int igbvf_mbx_call(struct igbvf *vf, const u32 *request, unsigned int words,
 	if (vfio_pci_mig_fault(vf->mig, IGBVF_FAULT_REFUSAL))
 		reply[0] = (reply[0] & ~IGBVF_MSG_ACK) | IGBVF_MSG_NACK;
 	return 0;
+}
+
+/**
+ * igbvf_mbx_call - ask the PF ourselves
+ * @vf: the device, quiet
+ * @request: message
+ * @words: dwords of @request, at most IGBVF_VMBMEM_WORDS
+ * @reply: gets the answer
+ * @reply_words: dwords of @reply
+ *
+ * Return: 0 and an answer to this request, be it ACK or NACK; -ETIMEDOUT,
+ * -EBUSY (mailbox held by the PF), -EPROTO (the PF says something else),
+ * -ENODEV.
+ */
+int igbvf_mbx_call(struct igbvf *vf, const u32 *request, unsigned int words,
+		   u32 *reply, unsigned int reply_words)
+{
+	ktime_t sent = ktime_get();
+	int ret;
+
+	trace_igbvf_mbx_request(vf, true, request[0],
+				words > 1 ? request[1] : 0);
+	ret = igbvf_mbx_ask(vf, request, words, reply, reply_words);
+	trace_igbvf_mbx_answer(vf, true, ret ? request[0] : reply[0], sent,
+			       ret);
+	return ret;
 }

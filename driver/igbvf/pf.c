@@ -169,14 +169,13 @@ static int igbvf_pf_call(struct igbvf *vf, const u32 *request,
 static int igbvf_pf_ask(struct igbvf *vf, const u32 *request,
 			unsigned int words, const char *what)
 {
-	struct pci_dev *pdev = vfio_pci_mig_pdev(vf->mig);
 	u32 reply;
 	int ret;
 
 	ret = igbvf_pf_call(vf, request, words, &reply, 1);
 	if (ret)
-		dev_warn_ratelimited(&pdev->dev, "no answer of the PF to %s (%d)\n",
-				     what, ret);
+		vfio_pci_mig_warn(vf->mig, "no answer of the PF to %s (%d)",
+				  what, ret);
 	else if (!(reply & IGBVF_MSG_ACK))
 		ret = -EPERM;
 	return ret;
@@ -188,16 +187,14 @@ static int igbvf_pf_demand(struct igbvf *vf, const u32 *request,
 	int ret = igbvf_pf_ask(vf, request, words, what);
 
 	if (ret == -EPERM)
-		dev_warn_ratelimited(&vfio_pci_mig_pdev(vf->mig)->dev,
-				     "the PF refuses %s that the guest had at the source\n",
-				     what);
+		vfio_pci_mig_warn(vf->mig, "the PF refuses %s that the guest had at the source",
+				  what);
 	return ret;
 }
 
 static int igbvf_pf_replay_mac(struct igbvf *vf,
 			       const struct igbvf_pf_log *want)
 {
-	struct pci_dev *pdev = vfio_pci_mig_pdev(vf->mig);
 	u32 request[3] = { IGBVF_MSG_RESET };
 	u8 mac[ETH_ALEN] = {};
 	u32 reply[3];
@@ -205,8 +202,8 @@ static int igbvf_pf_replay_mac(struct igbvf *vf,
 
 	ret = igbvf_pf_call(vf, request, 1, reply, 3);
 	if (ret) {
-		dev_warn_ratelimited(&pdev->dev, "no answer of the PF to RESET (%d)\n",
-				     ret);
+		vfio_pci_mig_warn(vf->mig, "no answer of the PF to RESET (%d)",
+				  ret);
 		return ret;
 	}
 	if (!want->mac_valid)
@@ -223,9 +220,8 @@ static int igbvf_pf_replay_mac(struct igbvf *vf,
 	igbvf_mac_to_words(request + 1, want->mac);
 	ret = igbvf_pf_ask(vf, request, 3, "SET_MAC");
 	if (ret == -EPERM)
-		dev_warn_ratelimited(&pdev->dev,
-				     "the PF refuses the guest's MAC %pM (it gives this VF %pM): set it with 'ip link set PF vf N mac'\n",
-				     want->mac, mac);
+		vfio_pci_mig_warn(vf->mig, "the PF refuses the guest's MAC %pM (it gives this VF %pM): set it with 'ip link set PF vf N mac'",
+				  want->mac, mac);
 	return ret;
 }
 
@@ -309,8 +305,7 @@ int igbvf_pf_replay(struct igbvf *vf, const struct igbvf_pf_log *want)
 
 	ret = igbvf_mbx_wait_pf(vf);
 	if (ret) {
-		dev_warn_ratelimited(&vfio_pci_mig_pdev(vf->mig)->dev,
-				     "the PF is in reset; is its interface up?\n");
+		vfio_pci_mig_warn(vf->mig, "the PF is in reset; is its interface up?");
 		return ret;
 	}
 

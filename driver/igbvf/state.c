@@ -357,7 +357,6 @@ static void igbvf_parse_stats(const struct mig_parser *state, struct igbvf *vf)
 /* Program the rings, off, and see that they are where they should be. */
 static int igbvf_load_rings(struct igbvf *vf)
 {
-	struct pci_dev *pdev = vfio_pci_mig_pdev(vf->mig);
 	unsigned int ring, reg;
 	u32 head, *want;
 
@@ -371,9 +370,8 @@ static int igbvf_load_rings(struct igbvf *vf)
 		}
 		head = igbvf_rd(vf, igbvf_ring_offset(ring, IGBVF_RING_HEAD));
 		if ((head & 0xffff) != want[IGBVF_RING_HEAD]) {
-			dev_warn_ratelimited(&pdev->dev,
-					     "queue %u: head cannot be set to %u (reads %u): not migratable to this hardware\n",
-					     ring, want[IGBVF_RING_HEAD], head);
+			vfio_pci_mig_warn(vf->mig, "queue %u: head cannot be set to %u (reads %u): not migratable to this hardware",
+					  ring, want[IGBVF_RING_HEAD], head);
 			return -EOPNOTSUPP;
 		}
 	}
@@ -416,8 +414,7 @@ int igbvf_load(struct vfio_pci_mig *mig, const struct mig_parser *state)
 	    igbvf_parse_interrupts(state, &regs, &kick) ||
 	    igbvf_parse_mailbox(state, &mbx, &link, &flags) ||
 	    igbvf_parse_pf(state, pf)) {
-		dev_warn_ratelimited(&vfio_pci_mig_pdev(mig)->dev,
-				     "state has values that no guest could have set\n");
+		vfio_pci_mig_warn(mig, "state has values that no guest could have set");
 		ret = -EINVAL;
 		goto free;
 	}

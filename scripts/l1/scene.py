@@ -50,6 +50,11 @@ class Scene:
         """The VM the guest lives in."""
         return self.homes[-1]
 
+    @property
+    def vms(self) -> list[Vm]:
+        """All VMs there have been, in order."""
+        return self._vms
+
     def prepare(self) -> None:
         """Set L1 up."""
         if self._kind in MODELS:

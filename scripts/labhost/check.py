@@ -20,7 +20,9 @@ FAULTS_ON = "6.12"   # takes long, and says little about the kernel
 DRAIN_ON = ("6.12", "6.1")     # with rings mapped, and without
 DIRTY_ON = ("6.12", "6.1")
 EXAMPLE_ON = "6.12"
+OBSERVE_ON = "6.12"
 SCRIPTS_OF = "7.2"     # checkpatch, kernel-doc
+CLANG_ON = ("6.12", "7.2")
 DOORS = ("v2", "v1")
 REFUSALS_OF = (("6.12", "v2"), ("6.12", "v1"), ("7.2", "v2"))
 DEMO_LIMIT = 1500
@@ -120,6 +122,16 @@ def _checkpatch(log: Path) -> Outcome:
     return _verdict(static.checkpatch(*tree.for_series(SCRIPTS_OF), log), log)
 
 
+def _clang(series: str) -> Callable:
+    def run(log: Path) -> Outcome:
+        return _verdict(static.clang(tree.for_series(series)[1], log), log)
+    return run
+
+
+def _spelling(log: Path) -> Outcome:
+    return _verdict(docs.spelling(log), log)
+
+
 def _kernel_doc(log: Path) -> Outcome:
     return _verdict(static.kernel_doc(*tree.for_series(SCRIPTS_OF), log), log)
 
@@ -173,6 +185,24 @@ def _uapi_test(program: str, series: str, accel: str | None, driver: str = "igbv
     return run
 
 
+def _observe(series: str, accel: str | None) -> Callable:
+    def run(_log: Path) -> Outcome:
+        command = ["python3", "/project/scripts/l1/observe.py"]
+        result = l1.run(l1.Request(series, command, UAPI_LIMIT, accel=accel))
+        return _from_tap(result.output(), result.status, result.problems, result.job)
+    return run
+
+
+def _time_line(series: str, accel: str | None) -> Callable:
+    def run(_log: Path) -> Outcome:
+        result = _with_guest(series, ["python3", "/project/scripts/l1/trace.py"], DEMO_LIMIT, accel)
+        complaints = list(result.problems)
+        if result.status or "the guest did not run for" not in result.output():
+            complaints.append(f"no time line, status {result.status}")
+        return _verdict(complaints, result.job)
+    return run
+
+
 def _word(outcome: Outcome) -> str:
     return "FAIL" if outcome.count.failed else "PASS"
 
@@ -204,16 +234,20 @@ def _computing() -> list[Step]:
     # The bookworm tree is made while the trixie tree does its steps: its build
     # goes last, so that the two builders do not wait for each other.
     return [debug, Step("unit tests", _native("selftests/unit", "check", UNIT_LIMIT)),
+            Step("script tests", _native("selftests/scripts", "check", UNIT_LIMIT)),
             Step("proof", _native("selftests/prove", "prove", PROOF_LIMIT)),
             *steps, Step("build without faults", _build_without_faults),
             Step("sparse", _sparse), Step("checkpatch", _checkpatch),
-            Step("kernel-doc", _kernel_doc), Step("docs", _docs), Step("packaging", _packaging)]
+            Step("kernel-doc", _kernel_doc), Step("docs", _docs), Step("spelling", _spelling),
+            *(Step(f"clang {series}", _clang(series)) for series in CLANG_ON), Step("packaging", _packaging)]
 
 
 def _machines(accel: str | None) -> list[Step]:
     return [Step("silicon facts 6.12", _uapi_test("silicon_test", "6.12", accel, "vfio-pci")),
             Step(f"example {EXAMPLE_ON}", _uapi_test("edu_test", EXAMPLE_ON, accel, "edu-vfio-pci",
                                                      "0000:03:00.0 0000:04:00.0")),
+            Step(f"observe {OBSERVE_ON}", _observe(OBSERVE_ON, accel)),
+            Step(f"time line {OBSERVE_ON}", _time_line(OBSERVE_ON, accel)),
             *(Step(f"{door} test {series}", _uapi_test(f"{door}_test", series, accel))
               for series in BOOTED for door in DOORS),
             *(Step(f"{name} {tree.DEBUG}", _uapi_test(f"{name}_test", tree.DEBUG, accel))

@@ -24,7 +24,7 @@ def _parser() -> argparse.ArgumentParser:
         if kernels:
             sub.add_argument("--kernel", choices=kernels, default=kernels[0],
                              help=f"kernel series (default {kernels[0]})")
-        if name in ("demo", "bench", "mutants", "shell", "run", "check"):
+        if name in ("demo", "bench", "mutants", "trace", "shell", "run", "check"):
             sub.add_argument("--accel", choices=("kvm", "tcg"),
                              help="force the outer machine's accelerator (default: KVM if it works)")
         return sub
@@ -44,6 +44,13 @@ def _parser() -> argparse.ArgumentParser:
 
     mutant = add("mutants", "drivers with a defect each: do the tests notice?")
     mutant.add_argument("mutant", nargs="*", metavar="NAME", help="of selftests/vfio_migration/mutants.txt")
+
+    trace = add("trace", "one migration with the trace points on, drawn as a time line")
+    trace.add_argument("--v1", action="store_true",
+                       help="through the v1 migration region, with QEMU 7.2 (default: v2, QEMU 11)")
+    trace.add_argument("--least", type=float, default=0.1, metavar="MS",
+                       help="leave out phases that take less (default 0.1)")
+    trace.add_argument("--timeout", type=float, default=900, metavar="S")
 
     add("shell", "boot L1, set everything up and give a root shell in it")
 
@@ -89,6 +96,13 @@ def _shell(options) -> int:
                                      old=True)))
 
 
+def _trace(options) -> int:
+    command = ["python3", "/project/scripts/l1/trace.py", "--least", str(options.least)]
+    if options.v1:
+        command.append("--v1")
+    return _status(l1.run(l1.Request(options.kernel, command, options.timeout, accel=options.accel, old=options.v1)))
+
+
 def _run(options) -> int:
     return _status(l1.run(l1.Request(options.kernel, options.command, options.timeout,
                                      options.verbose, options.accel, options.bare, old=True)))
@@ -120,7 +134,8 @@ def _prove(options) -> int:
     return check.prove(options.name)
 
 
-_COMMANDS = {"demo": _demo, "bench": _bench, "mutants": _mutants, "shell": _shell, "run": _run, "build": _build, "check": _check,
+_COMMANDS = {"demo": _demo, "bench": _bench, "mutants": _mutants, "trace": _trace,
+             "shell": _shell, "run": _run, "build": _build, "check": _check,
              "prove": _prove, "prove-mutants": _prove}
 
 

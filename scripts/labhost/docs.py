@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """Checks of what is written for people."""
 
+import re
 from pathlib import Path
 
 from . import cache, chroot, source, tools
@@ -18,3 +19,20 @@ def sphinx(log: Path) -> list[str]:
     if status != 0 and not said:
         said.append(f"make docs ended with status {status}")
     return said if said or built else ["make docs has made nothing"]
+
+
+# Words that codespell would rather see written differently.
+_SPELLED = {
+    "filp": "what the kernel calls a pointer to a struct file",
+    "parm": "a field of modinfo",
+}
+
+
+def spelling(log: Path) -> list[str]:
+    """What codespell says about all that is written here, comments included."""
+    line = ["sh", "-c", 'cd /lab/project && exec "$@"', "sh", "codespell", "-L", ",".join(_SPELLED), *source.files()]
+    status = chroot.run(tools.get().path, line, [chroot.Bind(source.CHECKOUT, "/lab/project")], log=log)
+    said = [line for line in log.read_text(errors="replace").splitlines() if re.match(r"\S+:\d+: ", line)]
+    if status and not said:
+        said.append(f"codespell ended with status {status}")
+    return said

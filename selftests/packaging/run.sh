@@ -88,7 +88,7 @@ parameters() {
 	modinfo -F parm "$WORK"/1.0/*.ko >"$WORK/parameters" && [ -s "$WORK/parameters" ] &&
 		! grep -E '^[a-z_]+ ?:?\([a-z]*\)$' "$WORK/parameters" &&
 		[ "$(wc -l <"$WORK/parameters")" = \
-			"$(grep -rh 'module_param' "$TOP/driver/core" "$TOP/driver/igbvf" | wc -l)" ]
+			"$(grep -rh module_param "$WORK/1.0/driver/core" "$WORK/1.0/driver/igbvf" | wc -l)" ]
 }
 
 # The headers stand for themselves, in any order, in the strictest C.
@@ -102,7 +102,7 @@ headers() {
 
 # Options in the example exist, and modprobe takes it.
 modprobe_example() {
-	file=$TOP/packaging/modprobe.d/igbvf-vfio-pci.conf
+	file=$WORK/1.0/packaging/modprobe.d/igbvf-vfio-pci.conf
 	modprobe -C "$file" --showconfig | grep -q '^blacklist igbvf' || return
 	sed -n 's/^#*options \([a-z_]*\) /\1 /p' "$file" | while read -r module options; do
 		for option in $options; do

@@ -1,0 +1,235 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * What happens to a device, for people who want to know: lines in the kernel's
+ * log, trace points, and what debugfs.c shows. Only notes are taken here;
+ * nothing depends on them.
+ */
+#include "trace.h"
+
+/**
+ * mig_note_init - nothing has happened yet
+ * @mig: the device, not registered yet
+ */
+void mig_note_init(struct vfio_pci_mig *mig)
+{
+	spin_lock_init(&mig->note.lock);
+	ratelimit_state_init(&mig->note.limit, DEFAULT_RATELIMIT_INTERVAL,
+			     DEFAULT_RATELIMIT_BURST);
+}
+
+/**
+ * mig_note_reason - note why what is being done will fail
+ * @mig: the device
+ * @reason: why
+ *
+ * The first reason counts: who is nearest to the trouble speaks first.
+ */
+void mig_note_reason(struct vfio_pci_mig *mig, const char *reason)
+{
+	struct mig_note *note = &mig->note;
+
+	spin_lock(&note->lock);
+	if (!note->told)
+		strscpy(note->so_far.reason, reason,
+			sizeof(note->so_far.reason));
+	note->told = true;
+	spin_unlock(&note->lock);
+}
+
+/**
+ * vfio_pci_mig_warn - say why something fails
+ * @mig: the device
+ * @fmt: as for printk(), without a newline
+ *
+ * In the kernel's log, and as the reason of the refusal that will follow.
+ */
+void vfio_pci_mig_warn(struct vfio_pci_mig *mig, const char *fmt, ...)
+{
+	char reason[MIG_NOTE_REASON];
+	va_list args;
+
+	va_start(args, fmt);
+	vscnprintf(reason, sizeof(reason), fmt, args);
+	va_end(args);
+	if (__ratelimit(&mig->note.limit))
+		dev_warn(&mig->core.pdev->dev, "%s\n", reason);
+	mig_note_reason(mig, reason);
+}
+EXPORT_SYMBOL_GPL(vfio_pci_mig_warn);
+
+/**
+ * mig_note_refusal - something that was asked for has not been done
+ * @mig: the device
+ * @error: -errno
+ * @reason: why, if nobody has said so before
+ *
+ * Return: @error.
+ */
+int mig_note_refusal(struct vfio_pci_mig *mig, int error, const char *reason)
+{
+	struct mig_note *note = &mig->note;
+	char said[MIG_NOTE_REASON];
+
+	mig_note_reason(mig, reason);
+	spin_lock(&note->lock);
+	note->told = false;
+	note->so_far.refusals++;
+	note->so_far.error = error;
+	note->so_far.when = ktime_get_real_seconds();
+	strscpy(said, note->so_far.reason, sizeof(said));
+	spin_unlock(&note->lock);
+	trace_mig_refusal(mig, error, said);
+	return error;
+}
+
+/**
+ * mig_note_begin - something begins that may take a while
+ * @mig: the device
+ * @doing: what, a constant string
+ *
+ * Return: the time.
+ */
+ktime_t mig_note_begin(struct vfio_pci_mig *mig, const char *doing)
+{
+	struct mig_note *note = &mig->note;
+	ktime_t now = ktime_get();
+
+	spin_lock(&note->lock);
+	note->so_far.doing = doing;
+	note->so_far.since = now;
+	spin_unlock(&note->lock);
+	return now;
+}
+
+/**
+ * mig_note_phase - a part of it has come to its end
+ * @mig: the device
+ * @phase: which, a constant string
+ * @began: when that began
+ *
+ * Return: the time.
+ */
+ktime_t mig_note_phase(struct vfio_pci_mig *mig, const char *phase,
+		       ktime_t began)
+{
+	trace_mig_phase(mig, phase, began);
+	return ktime_get();
+}
+
+static void mig_note_end(struct vfio_pci_mig *mig)
+{
+	spin_lock(&mig->note.lock);
+	mig->note.so_far.doing = NULL;
+	spin_unlock(&mig->note.lock);
+}
+
+/**
+ * mig_note_step - a step of a transition has come to its end
+ * @mig: the device
+ * @step: which
+ * @undo: it was taken back
+ * @began: by mig_note_begin()
+ * @ret: what came of it
+ *
+ * Return: @ret.
+ */
+int mig_note_step(struct vfio_pci_mig *mig, enum mig_step step, bool undo,
+		  ktime_t began, int ret)
+{
+	char reason[MIG_NOTE_REASON];
+
+	mig_note_end(mig);
+	trace_mig_step(mig, mig_step_name(step), undo, began, ret);
+	if (ret) {
+		scnprintf(reason, sizeof(reason), "%s%s fails",
+			  undo ? "undoing " : "", mig_step_name(step));
+		mig_note_reason(mig, reason);
+	}
+	return ret;
+}
+
+/**
+ * mig_note_load - a state has been loaded, or not
+ * @mig: the device
+ * @began: by mig_note_begin()
+ */
+void mig_note_load(struct vfio_pci_mig *mig, ktime_t began)
+{
+	mig_note_end(mig);
+	trace_mig_phase(mig, "load", began);
+}
+
+/**
+ * mig_door_name - name a door for people
+ * @door: the door
+ *
+ * Return: a constant string.
+ */
+const char *mig_door_name(enum mig_door door)
+{
+	static const char * const names[] = {
+		[MIG_DOOR_NONE]	= "none",
+		[MIG_DOOR_V1]	= "v1",
+		[MIG_DOOR_V2]	= "v2",
+	};
+
+	return names[door];
+}
+
+/**
+ * mig_note_transition - a transition has come to its end
+ * @mig: the device
+ * @from: the state before
+ * @to: the state that was asked for
+ * @door: by whom
+ * @began: when
+ * @ret: what came of it
+ */
+void mig_note_transition(struct vfio_pci_mig *mig, u32 from, u32 to,
+			 enum mig_door door, ktime_t began, int ret)
+{
+	trace_mig_transition(mig, from, to, mig_door_name(door), began, ret);
+	if (ret) {
+		mig_note_refusal(mig, ret, mig_state_name(to));
+		return;
+	}
+	spin_lock(&mig->note.lock);
+	mig->note.told = false;
+	mig->note.so_far.transitions++;
+	spin_unlock(&mig->note.lock);
+}
+
+/**
+ * mig_note_reset - the function has been reset
+ * @mig: the device, in its new state
+ * @why: constant string
+ * @ret: what came of it
+ */
+void mig_note_reset(struct vfio_pci_mig *mig, const char *why, int ret)
+{
+	spin_lock(&mig->note.lock);
+	mig->note.so_far.resets++;
+	/* Nothing that was said before is a reason for what comes now. */
+	if (!ret)
+		mig->note.told = false;
+	spin_unlock(&mig->note.lock);
+	trace_mig_reset(mig, why, ret);
+}
+
+/**
+ * mig_note_bytes - part of a stream has been read or written
+ * @mig: the device
+ * @incoming: written
+ * @bytes: how much; less than 0 takes back what was noted before
+ */
+void mig_note_bytes(struct vfio_pci_mig *mig, bool incoming, ssize_t bytes)
+{
+	struct mig_note *note = &mig->note;
+
+	spin_lock(&note->lock);
+	if (incoming)
+		note->so_far.loaded += bytes;
+	else
+		note->so_far.saved += bytes;
+	spin_unlock(&note->lock);
+}
