@@ -22,8 +22,6 @@
 #include "igbvf.h"
 #include "trace.h"
 
-#define IGBVF_POLL_US	20
-
 /**
  * igbvf_answers - is the function still there
  * @vf: the device
@@ -59,7 +57,7 @@ int igbvf_wait_enable(struct igbvf *vf, unsigned int ring, bool on)
 	if (!ret)
 		ret = read_poll_timeout(igbvf_rd, dctl,
 					!!(dctl & IGBVF_DCTL_ENABLE) == on,
-					IGBVF_POLL_US,
+					IGBVF_QUEUE_POLL_US,
 					igbvf_timeout_us(igbvf_drain_timeout_ms),
 					false, vf, offset);
 	trace_igbvf_queue(vf, ring, on ? "on" : "off", began, ret);
@@ -129,7 +127,7 @@ static void igbvf_ring_drain(struct igbvf *vf, unsigned int ring)
 	    !regs[IGBVF_RING_LEN])
 		return;
 	ret = read_poll_timeout(igbvf_rd, head, (head & 0xffff) == tail,
-				IGBVF_POLL_US,
+				IGBVF_QUEUE_POLL_US,
 				igbvf_timeout_us(igbvf_drain_timeout_ms),
 				false, vf,
 				igbvf_ring_offset(ring, IGBVF_RING_HEAD));

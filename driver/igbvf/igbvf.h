@@ -14,10 +14,10 @@
 
 #include <linux/if_ether.h>
 #include <linux/ktime.h>
-#include <linux/minmax.h>
 
 #include "../core/vfio_pci_migration.h"
 #include "regs.h"
+#include "times.h"
 
 /* Registers of a queue; the last two exist for transmit queues only. */
 enum igbvf_ring_reg {
@@ -261,12 +261,6 @@ enum igbvf_fault {
 	IGBVF_FAULT_REFUSAL,
 	IGBVF_FAULTS,
 };
-
-/* A module parameter as a bound that is one: never 0, which would be forever. */
-static inline u64 igbvf_timeout_us(unsigned int ms)
-{
-	return clamp(READ_ONCE(ms), 1u, 60000u) * 1000ULL;
-}
 
 static inline struct igbvf *igbvf_from_mig(struct vfio_pci_mig *mig)
 {

@@ -16,10 +16,6 @@
 #include "igbvf.h"
 #include "trace.h"
 
-#define IGBVF_MBX_POLL_US	500
-/* VFU is refused only while the PF is writing a message. */
-#define IGBVF_MBX_OWN_US	10000
-
 static void igbvf_mbx_mem_from_hw(struct igbvf *vf)
 {
 	unsigned int i;
@@ -165,7 +161,7 @@ void igbvf_mbx_quiesce(struct igbvf *vf)
 
 	igbvf_mbx_look(vf);
 	while (vf->mbx.in_flight && ktime_before(ktime_get(), timeout)) {
-		usleep_range(IGBVF_MBX_POLL_US / 5, IGBVF_MBX_POLL_US);
+		usleep_range(IGBVF_MAILBOX_POLL_US / 5, IGBVF_MAILBOX_POLL_US);
 		igbvf_mbx_look(vf);
 	}
 	if (vf->mbx.in_flight)
@@ -193,7 +189,7 @@ static int igbvf_mbx_own(struct igbvf *vf, u32 *stash)
 	u32 control;
 	int i;
 
-	for (i = 0; i < IGBVF_MBX_OWN_US / IGBVF_MBX_POLL_US; i++) {
+	for (i = 0; i < IGBVF_MAILBOX_OWN_US / IGBVF_MAILBOX_POLL_US; i++) {
 		igbvf_wr(vf, IGBVF_V2PMAILBOX, IGBVF_V2P_VFU);
 		control = igbvf_rd(vf, IGBVF_V2PMAILBOX);
 		if (igbvf_gone(control))
@@ -201,7 +197,7 @@ static int igbvf_mbx_own(struct igbvf *vf, u32 *stash)
 		*stash |= control & IGBVF_V2P_R2C;
 		if (control & IGBVF_V2P_VFU)
 			return 0;
-		usleep_range(IGBVF_MBX_POLL_US / 5, IGBVF_MBX_POLL_US);
+		usleep_range(IGBVF_MAILBOX_POLL_US, 2 * IGBVF_MAILBOX_POLL_US);
 	}
 	return -EBUSY;
 }
@@ -243,7 +239,7 @@ static int igbvf_mbx_wait(struct igbvf *vf, u32 *stash, u32 bits)
 	ret = read_poll_timeout(igbvf_rd, control,
 				igbvf_gone(control) ||
 				((*stash |= control & IGBVF_V2P_R2C) & bits) == bits,
-				IGBVF_MBX_POLL_US,
+				IGBVF_MAILBOX_POLL_US,
 				igbvf_timeout_us(igbvf_mailbox_timeout_ms), false,
 				vf, IGBVF_V2PMAILBOX);
 	return igbvf_gone(control) ? -ENODEV : ret;
@@ -263,7 +259,7 @@ int igbvf_mbx_wait_pf(struct igbvf *vf)
 	ret = read_poll_timeout(igbvf_rd, control,
 				igbvf_gone(control) ||
 				!(control & IGBVF_V2P_RSTI),
-				IGBVF_MBX_POLL_US,
+				IGBVF_MAILBOX_POLL_US,
 				igbvf_timeout_us(igbvf_mailbox_timeout_ms), false,
 				vf, IGBVF_V2PMAILBOX);
 	return igbvf_gone(control) ? -ENODEV : ret;

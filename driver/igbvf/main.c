@@ -5,18 +5,21 @@
  * the mailbox to the PF.
  */
 #include <linux/module.h>
+#include <linux/stringify.h>
 
 #include "igbvf.h"
 
-unsigned int igbvf_mailbox_timeout_ms = 2000;
+unsigned int igbvf_mailbox_timeout_ms = IGBVF_MAILBOX_MS;
 module_param_named(mailbox_timeout_ms, igbvf_mailbox_timeout_ms, uint, 0644);
 MODULE_PARM_DESC(mailbox_timeout_ms,
-		 "How long to wait for an answer of the PF (default 2000)");
+		 "How long to wait for an answer of the PF (default "
+		 __stringify(IGBVF_MAILBOX_MS) ")");
 
-unsigned int igbvf_drain_timeout_ms = 100;
+unsigned int igbvf_drain_timeout_ms = IGBVF_DRAIN_MS;
 module_param_named(drain_timeout_ms, igbvf_drain_timeout_ms, uint, 0644);
 MODULE_PARM_DESC(drain_timeout_ms,
-		 "How long to wait for a queue to empty or to stop (default 100)");
+		 "How long to wait for a queue to empty or to stop (default "
+		 __stringify(IGBVF_DRAIN_MS) ")");
 
 static int igbvf_open(struct vfio_pci_mig *mig)
 {

@@ -27,9 +27,6 @@ enum {
 #define IGBVF_UC_CLEAR		1
 #define IGBVF_UC_ADD		2
 
-/* For all messages together: locks are held meanwhile. */
-#define IGBVF_REPLAY_LIMIT	(20 * HZ)
-
 static void igbvf_mac_from_words(u8 *mac, const u32 *words)
 {
 	unsigned int i;
@@ -301,7 +298,7 @@ int igbvf_pf_replay(struct igbvf *vf, const struct igbvf_pf_log *want)
 	if (!want->cts)
 		return 0;
 
-	vf->replay_end = jiffies + IGBVF_REPLAY_LIMIT;
+	vf->replay_end = jiffies + msecs_to_jiffies(IGBVF_REPLAY_MS);
 
 	ret = igbvf_mbx_wait_pf(vf);
 	if (ret) {
