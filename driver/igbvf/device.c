@@ -17,6 +17,7 @@
  *    that vector fires between its watchdog's look at the link and the use it
  *    makes of it, takes the link for down and the card out of service.
  */
+#include <linux/delay.h>
 #include <linux/iopoll.h>
 
 #include "igbvf.h"
@@ -110,6 +111,18 @@ void igbvf_ring_capture(struct igbvf *vf, unsigned int ring)
 		memcpy(vf->guest.ring[ring], hw, sizeof(vf->guest.ring[ring]));
 }
 
+/**
+ * igbvf_ring_works - is a queue on, and has it a ring
+ * @reg: its registers
+ *
+ * Return: true if so.
+ */
+bool igbvf_ring_works(const u32 *reg)
+{
+	return (reg[IGBVF_RING_DCTL] & IGBVF_DCTL_ENABLE) &&
+	       reg[IGBVF_RING_LEN];
+}
+
 /*
  * Frames that the guest has posted are sent first, so that nothing of a packet
  * under way is left inside the device. The VF cannot be kept waiting by a PF
@@ -123,8 +136,7 @@ static void igbvf_ring_drain(struct igbvf *vf, unsigned int ring)
 	ktime_t began = ktime_get();
 	int ret;
 
-	if (!(regs[IGBVF_RING_DCTL] & IGBVF_DCTL_ENABLE) ||
-	    !regs[IGBVF_RING_LEN])
+	if (!igbvf_ring_works(regs))
 		return;
 	ret = read_poll_timeout(igbvf_rd, head, (head & 0xffff) == tail,
 				IGBVF_QUEUE_POLL_US,
@@ -165,8 +177,7 @@ bool igbvf_rings_in_use(const struct igbvf *vf)
 	unsigned int ring;
 
 	for (ring = 0; ring < IGBVF_RINGS; ring++)
-		if ((vf->guest.ring[ring][IGBVF_RING_DCTL] & IGBVF_DCTL_ENABLE) &&
-		    vf->guest.ring[ring][IGBVF_RING_LEN])
+		if (igbvf_ring_works(vf->guest.ring[ring]))
 			return true;
 	return false;
 }
@@ -287,7 +298,7 @@ static int igbvf_ring_start(struct igbvf *vf, unsigned int ring,
 static void igbvf_ring_doorbell(struct igbvf *vf, unsigned int ring,
 				const u32 *want)
 {
-	if ((want[IGBVF_RING_DCTL] & IGBVF_DCTL_ENABLE) && want[IGBVF_RING_LEN])
+	if (igbvf_ring_works(want))
 		igbvf_wr(vf, igbvf_ring_offset(ring, IGBVF_RING_TAIL),
 			 want[IGBVF_RING_TAIL]);
 }
@@ -368,6 +379,42 @@ static u32 igbvf_pending_vectors(struct igbvf *vf)
 }
 
 /**
+ * igbvf_wait_restarted - wait until VTCTRL.RST has been done
+ * @vf: the device
+ */
+void igbvf_wait_restarted(struct igbvf *vf)
+{
+	igbvf_rd(vf, IGBVF_STATUS);
+	usleep_range(IGBVF_RESTART_US, 2 * IGBVF_RESTART_US);
+}
+
+/*
+ * The guest has reset the VF while it was quiet. Which registers that clears
+ * depends on the hardware: take none of them for known, so that all are
+ * written. Only the queues are off, for sure.
+ */
+static void igbvf_restart(struct igbvf *vf, u32 (*want)[IGBVF_RING_REGS])
+{
+	unsigned int ring, reg;
+	u32 mask;
+
+	igbvf_wr(vf, IGBVF_VTCTRL, IGBVF_VTCTRL_RST);
+	igbvf_wait_restarted(vf);
+	for (reg = 0; reg < IGBVF_IRQ_REGS; reg++)
+		vf->hw.irq[reg] = ~vf->guest.irq[reg];
+	for (ring = 0; ring < IGBVF_RINGS; ring++) {
+		for (reg = 0; reg < IGBVF_RING_REGS; reg++) {
+			mask = igbvf_ring_mask(ring, reg);
+			if (reg == IGBVF_RING_DCTL)
+				mask &= ~IGBVF_DCTL_ENABLE;
+			if (reg != IGBVF_RING_HEAD)
+				vf->hw.ring[ring][reg] = ~want[ring][reg] & mask;
+		}
+		igbvf_ring_head(vf, ring);
+	}
+}
+
+/**
  * igbvf_release - go on
  * @mig: the device
  *
@@ -383,10 +430,8 @@ int igbvf_release(struct vfio_pci_mig *mig)
 	u32 vectors;
 	int ret;
 
-	if (vf->restart) {
-		igbvf_wr(vf, IGBVF_VTCTRL, IGBVF_VTCTRL_RST);
-		igbvf_rd(vf, IGBVF_STATUS);
-	}
+	if (vf->restart)
+		igbvf_restart(vf, want);
 
 	for (reg = 0; reg < IGBVF_IRQ_REGS; reg++) {
 		if (vf->hw.irq[reg] == vf->guest.irq[reg])

@@ -40,12 +40,6 @@ static u64 igbvf_address(const u32 *reg, enum igbvf_ring_reg low,
 	return (u64)reg[high] << 32 | reg[low];
 }
 
-static bool igbvf_ring_works(const u32 *reg)
-{
-	return (reg[IGBVF_RING_DCTL] & IGBVF_DCTL_ENABLE) &&
-	       reg[IGBVF_RING_LEN];
-}
-
 static bool igbvf_posted_fits(const struct igbvf_posted *posted,
 			      const u32 *want)
 {

@@ -307,9 +307,11 @@ void igbvf_probe_ability(struct igbvf *vf);
 /* device.c */
 int igbvf_answers(struct igbvf *vf);
 int igbvf_wait_enable(struct igbvf *vf, unsigned int ring, bool on);
+bool igbvf_ring_works(const u32 *reg);
 bool igbvf_rings_in_use(const struct igbvf *vf);
 int igbvf_rings_lost(struct igbvf *vf);
 int igbvf_quiesce(struct vfio_pci_mig *mig);
+void igbvf_wait_restarted(struct igbvf *vf);
 int igbvf_release(struct vfio_pci_mig *mig);
 int igbvf_reset(struct vfio_pci_mig *mig);
 void igbvf_ring_capture(struct igbvf *vf, unsigned int ring);

@@ -157,7 +157,7 @@ static void igbvf_restarted(struct igbvf *vf)
 
 	if (!vfio_pci_mig_tracking(vf->mig))
 		return;
-	igbvf_rd(vf, IGBVF_STATUS);
+	igbvf_wait_restarted(vf);
 	for (ring = 0; ring < IGBVF_RINGS; ring++) {
 		igbvf_ring_capture(vf, ring);
 		memcpy(vf->guest.ring[ring], vf->hw.ring[ring],

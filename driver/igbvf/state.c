@@ -354,7 +354,11 @@ static void igbvf_parse_stats(const struct mig_parser *state, struct igbvf *vf)
 				      igbvf_rd(vf, igbvf_stats_offset[i]);
 }
 
-/* Program the rings, off, and see that they are where they should be. */
+/*
+ * Program the rings, off, and see that they are where they should be. That of
+ * a queue which the guest does not use may be elsewhere: to use it, the guest
+ * sets it up anew.
+ */
 static int igbvf_load_rings(struct igbvf *vf)
 {
 	unsigned int ring, reg;
@@ -368,12 +372,17 @@ static int igbvf_load_rings(struct igbvf *vf)
 			igbvf_wr(vf, igbvf_ring_offset(ring, reg), want[reg]);
 			vf->hw.ring[ring][reg] = want[reg];
 		}
-		head = igbvf_rd(vf, igbvf_ring_offset(ring, IGBVF_RING_HEAD));
-		if ((head & 0xffff) != want[IGBVF_RING_HEAD]) {
+		head = igbvf_rd(vf, igbvf_ring_offset(ring, IGBVF_RING_HEAD)) &
+		       0xffff;
+		if (head == want[IGBVF_RING_HEAD])
+			continue;
+		if (igbvf_ring_works(want)) {
 			vfio_pci_mig_warn(vf->mig, "queue %u: head cannot be set to %u (reads %u): not migratable to this hardware",
 					  ring, want[IGBVF_RING_HEAD], head);
 			return -EOPNOTSUPP;
 		}
+		want[IGBVF_RING_HEAD] = head;
+		vf->hw.ring[ring][IGBVF_RING_HEAD] = head;
 	}
 	return 0;
 }
