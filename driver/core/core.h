@@ -115,10 +115,12 @@ enum mig_door {
 
 /**
  * struct mig_so_far - what has happened to a device
+ * @ability: what the backend has found out about it; empty: nothing
  * @doing: what takes its time just now, a constant string; or NULL
  * @since: when that began
  * @transitions: changes of state
  * @resets: resets
+ * @pending: stops that saw Transactions Pending set
  * @refusals: what was asked for and not done
  * @saved: bytes of streams that have been read
  * @loaded: bytes of streams that have been written
@@ -127,10 +129,12 @@ enum mig_door {
  * @reason: the last refusal's reason
  */
 struct mig_so_far {
+	char ability[MIG_NOTE_REASON];
 	const char *doing;
 	ktime_t since;
 	u64 transitions;
 	u64 resets;
+	u64 pending;
 	u64 refusals;
 	u64 saved;
 	u64 loaded;
@@ -334,6 +338,7 @@ void mig_note_load(struct vfio_pci_mig *mig, ktime_t began);
 void mig_note_transition(struct vfio_pci_mig *mig, u32 from, u32 to,
 			 enum mig_door door, ktime_t began, int ret);
 void mig_note_reset(struct vfio_pci_mig *mig, const char *why, int ret);
+void mig_note_pending(struct vfio_pci_mig *mig);
 void mig_note_bytes(struct vfio_pci_mig *mig, bool incoming, ssize_t bytes);
 const char *mig_door_name(enum mig_door door);
 

@@ -28,11 +28,15 @@ static int mig_status_show(struct seq_file *file, void *unused)
 	seq_printf(file, "state: %s\n", READ_ONCE(mig->opened) ?
 		   mig_state_name(READ_ONCE(mig->state)) : "not open");
 	seq_printf(file, "door: %s\n", mig_door_name(READ_ONCE(mig->owner)));
+	if (*so_far.ability)
+		seq_printf(file, "ability: %s\n", so_far.ability);
 	if (so_far.doing)
 		seq_printf(file, "now: %s, for %lld ms\n", so_far.doing,
 			   ktime_ms_delta(ktime_get(), so_far.since));
 	seq_printf(file, "transitions: %llu\n", so_far.transitions);
 	seq_printf(file, "resets: %llu\n", so_far.resets);
+	seq_printf(file, "transactions pending: seen %llu times\n",
+		   so_far.pending);
 	seq_printf(file, "refusals: %llu\n", so_far.refusals);
 	seq_printf(file, "bytes saved: %llu\n", so_far.saved);
 	seq_printf(file, "bytes loaded: %llu\n", so_far.loaded);

@@ -104,15 +104,17 @@ EXPORT_SYMBOL_GPL(vfio_pci_mig_broken);
  * @mig: the device; called from @open
  * @required: feature bits for IDENTITY: a reader that does not know them all
  *	refuses the stream, before the source's guest stops
- * @known: feature bits that this device can read
+ * @optional: feature bits for IDENTITY that a reader may ignore
+ * @known: bits of @required that this device can read
  *
  * Without a call, all are 0.
  */
 void vfio_pci_mig_set_features(struct vfio_pci_mig *mig, u64 required,
-			       u64 known)
+			       u64 optional, u64 known)
 {
 	lockdep_assert_held(&mig->guard->mutex);
 	mig->self.required = required;
+	mig->self.optional = optional;
 	mig->self.known = known;
 }
 EXPORT_SYMBOL_GPL(vfio_pci_mig_set_features);

@@ -58,6 +58,32 @@ void vfio_pci_mig_warn(struct vfio_pci_mig *mig, const char *fmt, ...)
 EXPORT_SYMBOL_GPL(vfio_pci_mig_warn);
 
 /**
+ * vfio_pci_mig_describe - say what a device has been found to be like
+ * @mig: the device; called from @open
+ * @fmt: as for printk(), one line without a newline
+ *
+ * For debugfs; and for the kernel's log, unless it says so already.
+ */
+void vfio_pci_mig_describe(struct vfio_pci_mig *mig, const char *fmt, ...)
+{
+	struct mig_note *note = &mig->note;
+	char ability[MIG_NOTE_REASON];
+	va_list args;
+	bool news;
+
+	va_start(args, fmt);
+	vscnprintf(ability, sizeof(ability), fmt, args);
+	va_end(args);
+	spin_lock(&note->lock);
+	news = strcmp(note->so_far.ability, ability);
+	strscpy(note->so_far.ability, ability, sizeof(note->so_far.ability));
+	spin_unlock(&note->lock);
+	if (news)
+		dev_info(&mig->core.pdev->dev, "%s\n", ability);
+}
+EXPORT_SYMBOL_GPL(vfio_pci_mig_describe);
+
+/**
  * mig_note_refusal - something that was asked for has not been done
  * @mig: the device
  * @error: -errno
@@ -214,6 +240,19 @@ void mig_note_reset(struct vfio_pci_mig *mig, const char *why, int ret)
 		mig->note.told = false;
 	spin_unlock(&mig->note.lock);
 	trace_mig_reset(mig, why, ret);
+}
+
+/**
+ * mig_note_pending - Transactions Pending has been seen set
+ * @mig: the device
+ *
+ * Whether a VF has that bit, nothing but this can tell.
+ */
+void mig_note_pending(struct vfio_pci_mig *mig)
+{
+	spin_lock(&mig->note.lock);
+	mig->note.so_far.pending++;
+	spin_unlock(&mig->note.lock);
 }
 
 /**

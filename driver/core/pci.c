@@ -147,6 +147,12 @@ void mig_bus_unblock(struct vfio_pci_mig *mig)
  */
 int mig_wait_transactions(struct vfio_pci_mig *mig)
 {
+	u16 status;
+
+	if (!pcie_capability_read_word(mig->core.pdev, PCI_EXP_DEVSTA,
+				       &status) &&
+	    (status & PCI_EXP_DEVSTA_TRPND))
+		mig_note_pending(mig);
 	if (!mig_fault(mig, MIG_POINT_TRANSACTIONS) &&
 	    pci_wait_for_pending_transaction(mig->core.pdev))
 		return 0;

@@ -158,7 +158,9 @@ struct pci_dev *vfio_pci_mig_pdev(struct vfio_pci_mig *mig);
 void __iomem *vfio_pci_mig_bar(struct vfio_pci_mig *mig, unsigned int bar);
 bool vfio_pci_mig_quiet(struct vfio_pci_mig *mig);
 void vfio_pci_mig_set_features(struct vfio_pci_mig *mig, u64 required,
-			       u64 known);
+			       u64 optional, u64 known);
+__printf(2, 3)
+void vfio_pci_mig_describe(struct vfio_pci_mig *mig, const char *fmt, ...);
 bool vfio_pci_mig_tracking(struct vfio_pci_mig *mig);
 void vfio_pci_mig_changed(struct vfio_pci_mig *mig);
 int vfio_pci_mig_posted(struct vfio_pci_mig *mig, u64 iova, size_t bytes);

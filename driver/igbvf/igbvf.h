@@ -135,9 +135,16 @@ struct igbvf_pf_log {
 	u32 promisc;
 };
 
-/* Features in the stream's IDENTITY. */
+/* Required features in the stream's IDENTITY. */
 #define IGBVF_FEATURE_HEADS	 BIT_ULL(0)	/* rings in mid-use */
 #define IGBVF_FEATURE_START_OVER BIT_ULL(1)	/* the guest has to start them over */
+
+/* Optional ones: what the source is like, for people. */
+#define IGBVF_FACT_HEADS_WRITABLE BIT_ULL(0)
+#define IGBVF_FACT_HEADS_KEPT	 BIT_ULL(1)
+#define IGBVF_FACT_MASK_READABLE BIT_ULL(2)
+#define IGBVF_FACT_TAILS_LATCHED BIT_ULL(3)
+#define IGBVF_FACT_PAGES_4K	 BIT_ULL(4)	/* rings can be mapped */
 
 /**
  * struct igbvf_ability - what the hardware at hand can do, see probe.c
@@ -212,7 +219,6 @@ struct igbvf_track {
  * @mig: the core's part
  * @io: BAR0
  * @can: what the hardware can do
- * @can_known: @can is valid
  * @hw: registers as the hardware has them; rings only while quiet or tracked
  * @guest: registers as the guest should see them; rings likewise
  * @raised: vectors that the guest has raised by EICS and not acknowledged
@@ -231,7 +237,6 @@ struct igbvf {
 	struct vfio_pci_mig *mig;
 	void __iomem *io;
 	struct igbvf_ability can;
-	bool can_known;
 	struct igbvf_regs hw;
 	struct igbvf_regs guest;
 	u32 raised;

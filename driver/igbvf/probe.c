@@ -9,6 +9,7 @@
  */
 #include <linux/iopoll.h>
 #include <linux/module.h>
+#include <linux/sizes.h>
 
 #include "igbvf.h"
 
@@ -127,14 +128,17 @@ static void igbvf_try(struct igbvf *vf, struct igbvf_ability *can)
  * igbvf_probe_ability - find out what this function can do
  * @vf: the device, just reset and silent; is to be reset again
  *
- * The result is in @vf->can, and goes into the stream's IDENTITY: a source is
- * refused by a destination that cannot do with its state before the guest
- * stops.
+ * The result is in @vf->can, in the kernel's log and in debugfs. It goes into
+ * the stream's IDENTITY, too: a source is refused by a destination that cannot
+ * do with its state before the guest stops; and who has a stream can see what
+ * its source was like. Whether Transactions Pending is implemented shows only
+ * under DMA: the core counts how often it has seen it.
  */
 void igbvf_probe_ability(struct igbvf *vf)
 {
 	struct igbvf_ability can;
-	u64 required, known;
+	const unsigned long page = PAGE_SIZE;
+	u64 required, optional, known;
 
 	igbvf_try(vf, &can);
 	can.heads_writable = igbvf_answer(READ_ONCE(igbvf_force_heads_writable),
@@ -151,19 +155,21 @@ void igbvf_probe_ability(struct igbvf *vf)
 				    IGBVF_FEATURE_START_OVER;
 	known = can.start_over ? IGBVF_FEATURE_HEADS | IGBVF_FEATURE_START_OVER :
 		can.heads_writable ? IGBVF_FEATURE_HEADS : 0;
-	vfio_pci_mig_set_features(vf->mig, required, known);
-
-	if (vf->can_known && !memcmp(&can, &vf->can, sizeof(can)))
-		return;
+	optional = (can.heads_writable ? IGBVF_FACT_HEADS_WRITABLE : 0) |
+		   (can.heads_kept ? IGBVF_FACT_HEADS_KEPT : 0) |
+		   (can.mask_readable ? IGBVF_FACT_MASK_READABLE : 0) |
+		   (can.tails_latched ? IGBVF_FACT_TAILS_LATCHED : 0) |
+		   (page == SZ_4K ? IGBVF_FACT_PAGES_4K : 0);
+	vfio_pci_mig_set_features(vf->mig, required, optional, known);
 	vf->can = can;
-	vf->can_known = true;
-	pci_info(vfio_pci_mig_pdev(vf->mig),
-		 "ring heads %s and %s, mask %s, tails of idle queues %s, pages of %lu: %s\n",
-		 can.heads_writable ? "writable" : "read-only",
-		 can.heads_kept ? "kept" : "not kept",
-		 can.mask_readable ? "readable" : "unreadable",
-		 can.tails_latched ? "latched" : "ignored", PAGE_SIZE,
-		 can.heads_writable && can.heads_kept ? "rings migrate as they are" :
-		 can.start_over ? "the guest is asked to start its rings over" :
-		 "rings in use cannot migrate");
+	vfio_pci_mig_describe(vf->mig,
+			      "ring heads %s and %s, mask %s, tails of idle queues %s, pages of %lu: %s",
+			      can.heads_writable ? "writable" : "read-only",
+			      can.heads_kept ? "kept" : "not kept",
+			      can.mask_readable ? "readable" : "unreadable",
+			      can.tails_latched ? "latched" : "ignored", page,
+			      can.heads_writable && can.heads_kept ?
+			      "rings migrate as they are" : can.start_over ?
+			      "the guest is asked to start its rings over" :
+			      "rings in use cannot migrate");
 }
