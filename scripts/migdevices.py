@@ -104,11 +104,18 @@ BACKENDS = {
         BACKEND + 2: Kind("MAILBOX", 80, 80),
         BACKEND + 3: Kind("PF", _PF.size, _PF.size),
         BACKEND + 4: Kind("STATS", 36, 36, False),
-    }),
+    }, ("rings in mid-use", "the guest starts its rings over"),
+        ("heads writable", "heads kept", "mask readable", "tails latched", "pages of 4 KiB")),
     "edu": Backend(1, {BACKEND: Kind("REGISTERS", 32, 32)}),
 }
 
 _DECODERS = {"igbvf": (_rings, _interrupts, _mailbox, _pf, _stats), "edu": (_edu,)}
+
+
+def features(value: int, names: tuple) -> str:
+    """Feature bits in words."""
+    return ", ".join(names[bit] if bit < len(names) else f"bit {bit}"
+                     for bit in range(value.bit_length()) if value >> bit & 1) or "nothing"
 
 
 def decoder(backend: str, type_: int) -> Callable | None:

@@ -133,7 +133,9 @@ class Backend(NamedTuple):
     """What a reader of a backend's records knows of them."""
 
     version: int
-    kinds: dict     # type -> Kind
+    kinds: dict             # type -> Kind
+    required: tuple = ()    # names of the feature bits that it knows, from bit 0 on
+    optional: tuple = ()
 
 
 class Fault(NamedTuple):
@@ -308,7 +310,7 @@ class Checker:
             self._fault("state is of a newer version")
         if any(identity.reserved):
             self._fault("reserved field of IDENTITY is not 0")
-        if identity.required:
+        if identity.required >> len(known.required if known else ()):
             self._fault("unknown feature of the device state")
         if self._identity not in (None, record.payload):
             self._fault("IDENTITY has changed")

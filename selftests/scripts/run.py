@@ -50,7 +50,7 @@ def _pf() -> bytes:
 def parts(sequence: int = 1) -> list[Record]:
     """The records of a good sequence."""
     header = struct.pack("<8sHHIQQ", MAGIC, 1, 0, 0, 0, 0)
-    identity = struct.pack("<16sIHHHHB3sQQ", b"igbvf", 1, 0x8086, 0x10ca, 0x8086, 0xa03c, 1, bytes(3), 0, 0)
+    identity = struct.pack("<16sIHHHHB3sQQ", b"igbvf", 1, 0x8086, 0x10ca, 0x8086, 0xa03c, 1, bytes(3), 3, 0x1f)
     interrupts = struct.pack("<10I", 7, 7, 488, 488, 488, 0x8081, 0x82, 0, 0x5, 0x1)
     payloads = [(HEADER, header), (IDENTITY, identity), (0x100, _rings()), (0x101, interrupts),
                 (0x102, _mailbox()), (0x103, _pf()), (0x104, struct.pack("<9I", *range(100, 109))),
@@ -137,7 +137,7 @@ BROKEN = [
     ("HEADER's size", _with(_set(0, payload=bytes(8)))),
     ("newer records", _with(_poke(1, 16, 2))),
     ("reserved of IDENTITY", _with(_poke(1, 29, 1))),
-    ("required feature of the state", _with(_poke(1, 32, 1))),
+    ("required feature of the state", _with(_poke(1, 32, 4))),
     ("no IDENTITY", _with(_without(IDENTITY))),
     ("a record twice", _with(_twice)),
     ("too short", _with(_set(3, payload=bytes(36)))),
@@ -225,6 +225,7 @@ def in_words() -> list[str]:
     """What decode-stream says of a stream."""
     text = _decode(_good()).stdout.decode()
     want = ["backend 'igbvf', records of version 1", "PCI 8086:10ca, subsystem 8086:a03c, revision 01",
+            "requires: rings in mid-use, the guest starts its rings over; besides: heads writable, heads kept, mask",
             "RINGS 0x100, 160 bytes", "RX0 on: 256 descriptors at 0x1234000, HEAD 17, TAIL 16",
             "TX0 on: 128 descriptors at 0x101240000, HEAD 99, TAIL 100", "RX1 off", "IVAR0 0x8081",
             "enabled: vector 0, vector 2; to be raised: vector 0", "SET_MULTICAST ACK CTS",

@@ -23,6 +23,7 @@ static const struct mig_stream_self self = {
 	.device = 0x10ca,
 	.subsystem_vendor = 0x8086,
 	.subsystem_device = 0xa03c,
+	.known = 0x3,
 	.records = records,
 	.nr_records = ARRAY_SIZE(records),
 };
