@@ -226,7 +226,7 @@ struct igbvf_track {
  * @link: IGBVF_STATUS_LINK bits of STATUS when the device became quiet
  * @restart: the guest wrote VTCTRL.RST while the device was quiet
  * @start_over: the guest's rings are lost; its driver is asked to set up new
- *	ones until it resets the VF
+ *	ones until it resets the VF, by VTCTRL.RST or by asking the PF
  * @mbx: mailbox
  * @pf: what the PF was asked for
  * @replay_end: when the PF must have granted everything, in jiffies

@@ -113,6 +113,7 @@ void igbvf_pf_answered(struct igbvf *vf, const u32 *request, const u32 *reply)
 
 	if (IGBVF_MSG_TYPE(request[0]) == IGBVF_MSG_RESET) {
 		igbvf_pf_restarted(pf);
+		vf->start_over = false;
 		/* A NACK only says that the PF has no address for the VF. */
 		pf->cts = true;
 		pf->mac_valid = granted;
