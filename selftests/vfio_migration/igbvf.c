@@ -176,6 +176,14 @@ void nic_start(struct nic *nic, struct vf *vf, unsigned int area)
 	start_interrupts(vf);
 }
 
+void nic_start_over(struct nic *nic)
+{
+	vf_write(nic->vf, VTCTRL, VTCTRL_RST);
+	/* Until the PF has seen it, or it would take what comes for old. */
+	sleep_ms(10);
+	nic_start(nic, nic->vf, nic->area);
+}
+
 void nic_use_write_back(struct nic *nic)
 {
 	struct vf *vf = nic->vf;

@@ -10,6 +10,7 @@
 #include "vfio.h"
 
 #define VTCTRL			0x0000
+#define  VTCTRL_RST		(1u << 26)
 #define STATUS			0x0008
 #define VMBMEM(n)		(0x0800 + 4 * (n))
 #define V2PMAILBOX		0x0c40
@@ -56,12 +57,14 @@
 #define IVAR_MISC_VALUE		0x82u
 #define TX_VECTOR		0
 #define RX_VECTOR		1
+#define MISC_VECTOR		2
 
 #define MSG_RESET		0x01u
 #define MSG_SET_MULTICAST	0x03u
 #define MSG_SET_VLAN		0x04u
 #define MSG_SET_LPE		0x05u
 #define MSG_ACK			0x80000000u
+#define MSG_NACK		0x40000000u
 
 #define RING			16		/* descriptors */
 #define BUFFER			2048
@@ -96,6 +99,8 @@ void mbx_ask(struct vf *vf, u32 type, u32 word);
 
 /* Everything up to working queues. Rings in quarter @area of the memory. */
 void nic_start(struct nic *nic, struct vf *vf, unsigned int area);
+/* As a driver that has been told to, with a reset of the function first. */
+void nic_start_over(struct nic *nic);
 /* From now on by write-back; nothing may be in the transmit ring. */
 void nic_use_write_back(struct nic *nic);
 /* The same nic, whose state is now in another function. */

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <unistd.h>
 
+#include "ability.h"
 #include "arcs.h"
 #include "harness.h"
 #include "igbvf.h"
@@ -128,6 +129,7 @@ TEST_ALONE(save_again,
 	u8 byte;
 
 	vf_open(&vf, &iommu, vf_bdf[0]);
+	need_rings_stay(&vf);
 	nic_start(&nic, &vf, 0);
 	ASSERT_TRUE(nic_send(&nic, 1, 3));
 	state_save(&vf, &one);

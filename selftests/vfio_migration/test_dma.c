@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "ability.h"
 #include "harness.h"
 #include "igbvf.h"
 #include "state.h"
@@ -76,6 +77,7 @@ TEST_ALONE(receive_quiet,
 	u32 number = 1;
 
 	start_both(vf, &iommu, nic);
+	need_rings_stay(vf);
 	for (n = 0; n < 8; n++) {
 		u32 state = quiet_state(&vf[1], n);
 
@@ -107,6 +109,7 @@ TEST_ALONE(receive_reload,
 	u32 number = 1;
 
 	start_both(vf, &iommu, nic);
+	need_rings_load(vf);
 	for (n = 0; n < 3; n++) {
 		th_context("round %u", n);
 		EXPECT_TRUE(nic_send(&nic[0], number, 7));
@@ -142,6 +145,7 @@ TEST_ALONE(move,
 	u32 number = 1;
 
 	vf_open_both(vf, &iommu);
+	need_rings_load(vf);
 	nic_start(&moving, &vf[0], 0);
 	nic_start(&other, &vf[1], 1);
 	for (n = 0; n < 4; n++) {
@@ -182,6 +186,7 @@ TEST_ALONE(transmit_quiet,
 	bool mapped;
 
 	start_both(vf, &iommu, nic);
+	need_rings_stay(vf);
 	mapped = vf_try_map_rings(&vf[0]);
 	for (n = 0; n < 8; n++) {
 		u32 state = quiet_state(&vf[0], n);
@@ -221,6 +226,7 @@ TEST_ALONE(transmit_moved,
 	struct vf vf[2];
 
 	vf_open_both(vf, &iommu);
+	need_rings_load(vf);
 	nic_start(&moving, &vf[0], 0);
 	nic_start(&other, &vf[1], 1);
 	EXPECT_TRUE(nic_send(&moving, 1, 5));
@@ -295,6 +301,7 @@ TEST_ALONE(flood,
 	u64 print;
 
 	start_both(vf, &iommu, nic);
+	need_rings_stay(vf);
 	ASSERT_EQ(0, pthread_create(&thread, NULL, flood_thread, &flood));
 	for (n = 0; n < 40; n++) {
 		u32 state = quiet_state(&vf[1], n);

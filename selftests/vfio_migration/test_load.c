@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "ability.h"
 #include "harness.h"
 #include "igbvf.h"
 #include "state.h"
@@ -137,6 +138,7 @@ TEST_ALONE(load_elsewhere,
 	struct vf vf[2];
 
 	vf_open_both(vf, &iommu);
+	need_rings_load(vf);
 	load_elsewhere(vf, false);
 	ASSERT_EQ(0, vf_reset(&vf[0]));
 	ASSERT_EQ(0, vf_reset(&vf[1]));
@@ -172,6 +174,7 @@ TEST_ALONE(write_pieces,
 	int fd;
 
 	vf_open_both(vf, &iommu);
+	need_rings_load(vf);
 	nic_start(&nic, &vf[0], 0);
 	state_save(&vf[0], &here);
 	ASSERT_EQ(0, vf_set_state(&vf[1], VFIO_DEVICE_STATE_RESUMING, &fd));
@@ -518,6 +521,9 @@ static void refuse_wrongs(unsigned int which)
 	for (n = which; n < ARRAY_SIZE(wrongs); n += 2) {
 		th_context("%s", wrongs[n].what);
 		draft_of(&draft, &state);
+		/* They may be off: the guest may have to start them over. */
+		RING_WORD(&draft, RX0, DCTL) |= DCTL_ENABLE;
+		RING_WORD(&draft, TX0, DCTL) |= DCTL_ENABLE;
 		wrong.len = 0;
 		wrongs[n].spoil(&draft, &wrong);
 		draft_append(&draft, &wrong);

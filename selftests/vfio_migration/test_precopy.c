@@ -5,6 +5,7 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include "ability.h"
 #include "harness.h"
 #include "igbvf.h"
 #include "state.h"
@@ -70,6 +71,7 @@ TEST_ALONE(precopy,
 	int fd, other;
 
 	vf_open_both(vf, &iommu);
+	need_rings_load(vf);
 	need_precopy(&vf[0]);
 	nic_start(&nic, &vf[0], 0);
 	fd = open_precopy(&vf[0]);

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "ability.h"
 #include "harness.h"
 #include "igbvf.h"
 #include "state.h"
@@ -119,6 +120,7 @@ TEST_ALONE(quiet_doorbells,
 	struct vf vf;
 
 	vf_open(&vf, &iommu, vf_bdf[0]);
+	need_rings_load(&vf);
 	if (!vf_real(&vf).known)
 		th_skip("the PF does not show the function's registers");
 	/* Some hosts have only the first one. */
@@ -444,6 +446,8 @@ TEST_ALONE(moved_mailbox,
 	EXPECT_EQ(0u, mbx_poll(&vf[0], V2P_PFACK, 20));
 	ASSERT_EQ(0, vf_set_state(&vf[0], VFIO_DEVICE_STATE_RUNNING, NULL));
 	mbx_expect(&vf[0], MSG_SET_LPE);
+	if (!rings_load(&vf[0]))
+		nic_start_over(&nic);
 	EXPECT_TRUE(nic_send(&nic, 1, 2));
 }
 

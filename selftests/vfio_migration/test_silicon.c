@@ -4,8 +4,9 @@
  * put to a function that is bound to vfio-pci itself, so that nothing is
  * emulated. There is no right answer, so a test fails only if it gets none.
  * Answers are lines "fact NAME=VALUE"; those named like parameters of
- * igbvf_vfio_pci are what its own trial should find, and can be given to it
- * (scripts/lab demo --set NAME=VALUE) to see elsewhere what they lead to.
+ * igbvf_vfio_pci are what its own trial should find. scripts/silicon.py makes
+ * parameters of them, so that it can be seen elsewhere what they lead to
+ * (scripts/lab demo --profile FILE).
  *
  * Works on the function that it is given and on nothing else; another function
  * of the same NIC can be in use meanwhile.
@@ -14,6 +15,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include <linux/pci_regs.h>
 
@@ -154,7 +156,7 @@ TEST_ALONE(resets, "Question 4: what survives VTCTRL.RST and a function level re
 
 	raw_start(&nic, &vf, &iommu);
 	survivors(&vf, "nothing");
-	vf_write(&vf, VTCTRL, 1u << 26);
+	vf_write(&vf, VTCTRL, VTCTRL_RST);
 	sleep_ms(20);
 	survivors(&vf, "VTCTRL.RST");
 
@@ -263,6 +265,8 @@ TEST_ALONE(pba, "Question 8: where are the pending bits of MSI-X?")
 	      (u32)vf_config_read(&vf, at + PCI_MSIX_PBA + 2) << 16;
 	fact("msix_pba_bar", pba & PCI_MSIX_PBA_BIR);
 	fact("msix_pba_offset", pba & PCI_MSIX_PBA_OFFSET);
+	/* Not the card's, but with larger ones all of BAR0 is trapped. */
+	fact("page_size", sysconf(_SC_PAGESIZE));
 	vf_close(&vf);
 }
 

@@ -6,6 +6,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "ability.h"
 #include "harness.h"
 #include "igbvf.h"
 #include "state.h"
@@ -248,6 +249,7 @@ TEST_ALONE(low_power,
 	int fd;
 
 	vf_open(&vf, &iommu, vf_bdf[0]);
+	need_rings_load(&vf);
 	if (vf_feature(&vf, PROBE | SET | VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY,
 		       NULL, 0))
 		th_skip("no low power feature");

@@ -9,6 +9,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "ability.h"
 #include "harness.h"
 #include "igbvf.h"
 #include "stall.h"
@@ -307,8 +308,10 @@ TEST_ALONE(v1_storm,
 	EXPECT_TRUE(nic_send(&nic[0], 1, 3));
 	v1_save(&v1[0], &moved);
 	EXPECT_EQ(0, v1_load(&v1[1], &moved));
+	vf_enable_interrupts(&vf[1]);
 	v1_go(&v1[1], V1_R);
 	nic_move(&nic[0], &vf[1]);
+	nic_goes_on_moved(&nic[0]);
 	ASSERT_EQ(0, vf_reset(&vf[0]));
 	nic_start(&nic[1], &vf[0], 1);
 	EXPECT_TRUE(nic_send(&nic[0], 4, 3));

@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * What the driver takes the hardware for, and telling it what to take it for.
+ */
+#ifndef _VFIO_MIGRATION_ABILITY_H
+#define _VFIO_MIGRATION_ABILITY_H
+
+#include "igbvf.h"
+
+/*
+ * Do rings go on where they were when the function is stopped and goes on; and
+ * when their state is loaded into it? As the status file in debugfs says of a
+ * function that is, or was, open; true if there is none.
+ */
+bool rings_stay(const struct vf *vf);
+bool rings_load(const struct vf *vf);
+
+/* Skip the test, unless they do. */
+void need_rings_stay(const struct vf *vf);
+void need_rings_load(const struct vf *vf);
+
+/*
+ * The guest is asked to start its rings over: expect that, and that nothing
+ * works on in the meantime.
+ */
+void expect_start_over(struct vf *vf);
+
+/*
+ * RUNNING again, on the same function or at another one: if rings do not go on,
+ * expect that, and start them over.
+ */
+void nic_goes_on(struct nic *nic);
+void nic_goes_on_moved(struct nic *nic);
+
+/*
+ * Parameters of the driver, for functions that are opened from now on:
+ * "NAME=VALUE NAME=VALUE...". parameters_keep() notes what they are, or skips
+ * the test; parameters_restore() makes them so again.
+ */
+void parameters_keep(void);
+void parameters_set(const char *settings);
+void parameters_restore(void);
+
+#endif /* _VFIO_MIGRATION_ABILITY_H */
