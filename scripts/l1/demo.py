@@ -74,7 +74,7 @@ async def _journey(scene: Scene, round_trips: int) -> list[str]:
 
 async def _demo(options) -> int:
     scene = Scene(emulator.V1 if options.v1 else emulator.V2, options.nic, options.driver,
-                  options.verbose, tuple(options.set))
+                  options.verbose, setup.settings_of(options))
     viewer = asyncio.ensure_future(_show_consoles(scene)) if options.verbose else None
     try:
         scene.prepare()
@@ -101,8 +101,7 @@ def main() -> int:
     """Parse the command line, run."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--v1", action="store_true", help="QEMU 7.2 and the v1 migration region")
-    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE",
-                        help="a parameter of our modules")
+    setup.add_settings(parser)
     parser.add_argument("--round-trips", type=int, default=1, metavar="N")
     parser.add_argument("-v", "--verbose", action="store_true", help="show the guest's consoles")
     parser.add_argument("--nic", choices=("vfio", *MODELS), default="vfio",

@@ -359,10 +359,9 @@ def main() -> int:
     """Parse the command line, run."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--v1", action="store_true", help="QEMU 7.2 and the v1 migration region")
-    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE",
-                        help="a parameter of our modules")
+    setup.add_settings(parser)
     options = parser.parse_args()
-    return asyncio.run(_run(emulator.V1 if options.v1 else emulator.V2, tuple(options.set)))
+    return asyncio.run(_run(emulator.V1 if options.v1 else emulator.V2, setup.settings_of(options)))
 
 
 if __name__ == "__main__":

@@ -9,11 +9,15 @@ Running it again changes nothing.
 """
 
 import argparse
+import sys
 from pathlib import Path
 from typing import NamedTuple
 
 import lab
 from lab import sh
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+import silicon  # noqa: E402  pylint: disable=wrong-import-position
 
 PCI = Path("/sys/bus/pci/devices")
 OURS = "igbvf-vfio-pci"
@@ -62,6 +66,20 @@ def set_parameters(settings: tuple) -> None:
         name, _, value = setting.partition("=")
         module = next((module for module in MODULES if (module / name).exists()), MODULES[0])
         _write(module / name, value)
+
+
+def add_settings(parser: argparse.ArgumentParser) -> None:
+    """The options for parameters of our modules."""
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE",
+                        help="a parameter of our modules")
+    parser.add_argument("--profile", metavar="FILE",
+                        help="take the devices for such ones as silicon_test has found this one to be")
+
+
+def settings_of(options) -> tuple:
+    """What they say."""
+    profile = silicon.of_file(options.profile) if options.profile else []
+    return (*(setting for _, setting in profile), *options.set)
 
 
 def _up(pf: str) -> str:
@@ -179,16 +197,15 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="prepare L1: VFs for VFIO and a peer")
     parser.add_argument("--driver", default=OURS,
                         help=f"for the VFs (default {OURS}); {EXAMPLE}: for its devices, and no VFs")
-    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE",
-                        help="a parameter of our modules")
+    add_settings(parser)
     options = parser.parse_args()
     try:
         if options.driver == EXAMPLE:
             examples()
             return 0
-        vfs = virtual_functions(options.driver, tuple(options.set))
+        vfs = virtual_functions(options.driver, settings_of(options))
         peer()
-    except lab.LabError as error:
+    except (lab.LabError, silicon.ProfileError) as error:
         print(f"setup: {error}")
         return 1
     for vf in vfs:

@@ -21,6 +21,7 @@ DRAIN_ON = ("6.12", "6.1")     # with rings mapped, and without
 DIRTY_ON = ("6.12", "6.1")
 EXAMPLE_ON = "6.12"
 OBSERVE_ON = "6.12"
+MODES_ON = "6.12"    # silicon_test and what follows from it
 SCRIPTS_OF = "7.2"     # checkpatch, kernel-doc
 CLANG_ON = ("6.12", "7.2")
 DOORS = ("v2", "v1")
@@ -185,9 +186,10 @@ def _uapi_test(program: str, series: str, accel: str | None, driver: str = "igbv
     return run
 
 
-def _observe(series: str, accel: str | None) -> Callable:
+def _script(name: str, series: str, accel: str | None) -> Callable:
+    """A script in L1 that says TAP and needs no inner guest."""
     def run(_log: Path) -> Outcome:
-        command = ["python3", "/project/scripts/l1/observe.py"]
+        command = ["python3", f"/project/scripts/l1/{name}.py"]
         result = l1.run(l1.Request(series, command, UAPI_LIMIT, accel=accel))
         return _from_tap(result.output(), result.status, result.problems, result.job)
     return run
@@ -243,10 +245,10 @@ def _computing() -> list[Step]:
 
 
 def _machines(accel: str | None) -> list[Step]:
-    return [Step("silicon facts 6.12", _uapi_test("silicon_test", "6.12", accel, "vfio-pci")),
+    return [Step(f"modes {MODES_ON}", _script("modes", MODES_ON, accel)),
             Step(f"example {EXAMPLE_ON}", _uapi_test("edu_test", EXAMPLE_ON, accel, "edu-vfio-pci",
                                                      "0000:03:00.0 0000:04:00.0")),
-            Step(f"observe {OBSERVE_ON}", _observe(OBSERVE_ON, accel)),
+            Step(f"observe {OBSERVE_ON}", _script("observe", OBSERVE_ON, accel)),
             Step(f"time line {OBSERVE_ON}", _time_line(OBSERVE_ON, accel)),
             *(Step(f"{door} test {series}", _uapi_test(f"{door}_test", series, accel))
               for series in BOOTED for door in DOORS),

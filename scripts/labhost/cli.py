@@ -6,6 +6,8 @@ import os
 import signal
 import sys
 
+import silicon
+
 from . import cache, check, hostpkgs, l1, modules, mutants, say, tree
 
 BOOTABLE = [*tree.OF_SERIES, tree.DEBUG]
@@ -34,6 +36,8 @@ def _parser() -> argparse.ArgumentParser:
                       help="through the v1 migration region, with QEMU 7.2 (default: v2, QEMU 11)")
     demo.add_argument("--set", action="append", default=[], metavar="NAME=VALUE",
                       help="a parameter of our modules, such as heads_writable=0")
+    demo.add_argument("--profile", metavar="FILE",
+                      help="with devices taken for such ones as silicon_test has found this one to be")
     demo.add_argument("--round-trips", type=int, default=1, metavar="N")
     demo.add_argument("-v", "--verbose", action="store_true", help="show the consoles too")
     demo.add_argument("--timeout", type=float, default=1800, metavar="S")
@@ -70,7 +74,8 @@ def _parser() -> argparse.ArgumentParser:
 
 def _demo(options) -> int:
     command = ["python3", "/project/scripts/l1/demo.py", "--round-trips", str(options.round_trips)]
-    command += [f"--set={setting}" for setting in options.set]
+    profile = silicon.of_file(options.profile) if options.profile else []
+    command += [f"--set={setting}" for setting in [*(setting for _, setting in profile), *options.set]]
     if options.v1:
         command.append("--v1")
     if options.verbose:
@@ -159,7 +164,7 @@ def main(arguments: list[str]) -> int:
         with cache.in_use():
             cache.empty_trash()
             return _COMMANDS[options.name](options)
-    except say.LabError as error:
+    except (say.LabError, silicon.ProfileError) as error:
         say.info(f"ERROR: {error}")
         return l1.BROKEN
     except KeyboardInterrupt:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Tests of decode-stream and of the time line. Output is TAP."""
+"""Tests of decode-stream, of silicon.py and of the time line. Output is TAP."""
 
 import ctypes
 import os
@@ -254,6 +254,43 @@ def known_crc() -> list[str]:
     return [] if crc32c(b"123456789") == 0xe3069283 else ["wrong"]
 
 
+FACTS = """TAP version 13
+# fact rx_head_writable=0
+# fact heads_writable=0
+ok 1 - heads: Question 1: can heads of a queue that is off be written?
+# TDH was 5, 5 when off, 0 when on again
+# fact heads_kept=0
+# fact tails_latched=1
+# fact queue_off_us_longest=312
+# fact mask_readable=1
+# fact page_size=4096
+"""
+
+
+def _silicon(text: str, *options: str) -> subprocess.CompletedProcess:
+    return subprocess.run([sys.executable, "-B", SCRIPTS / "silicon.py", *options], input=text, text=True,
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=False)
+
+
+def profile() -> list[str]:
+    """What silicon_test says becomes parameters; half of it, or two devices, become none."""
+    faults = []
+    want = ["heads_writable=0", "heads_kept=0", "mask_readable=1", "tails_latched=1"]
+    good = ((FACTS, (), want),
+            (FACTS.replace("# fact", "fact").replace("=4096", "=65536"), (), [*want, "mmap=N"]),
+            (FACTS, ("--modprobe",), [f"options igbvf_vfio_pci {one}" for one in want]))
+    for text, options, lines in good:
+        done = _silicon(text, *options)
+        if done.returncode or done.stdout.splitlines() != lines:
+            faults.append(f"{options}: {done}")
+    for text in ("", FACTS.replace("# fact heads_kept", "# fact heads_lost"), FACTS + "# fact mask_readable=0\n",
+                 FACTS.replace("latched=1", "latched=2")):
+        done = _silicon(text)
+        if done.returncode != 1 or done.stdout or not done.stderr:
+            faults.append(f"taken: {done}")
+    return faults
+
+
 TRACE = """# tracer: nop
 #
    qemu-system-x86-812   [000] .....   100.110000: mig_phase: 0000:01:10.0 phase='locks' us=9001
@@ -303,7 +340,7 @@ def time_line() -> list[str]:
 
 def main() -> int:
     """Run all."""
-    tests = (known_crc, good_streams, broken_streams, any_byte, in_words, search, time_line)
+    tests = (known_crc, good_streams, broken_streams, any_byte, in_words, search, profile, time_line)
     print(f"1..{len(tests)}")
     failed = 0
     for number, test in enumerate(tests, 1):
