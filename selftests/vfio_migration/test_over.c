@@ -274,6 +274,42 @@ TEST_ALONE(over_reset,
 	parameters_restore();
 }
 
+TEST_ALONE(over_stands,
+	"where heads are not kept: a question that the guest has not answered "
+	"migrates with it, also to hardware that keeps heads and sets them")
+{
+	static struct state state;
+	struct iommu iommu = {};
+	struct nic nic, other;
+	struct vf vf[2];
+	u32 number = 1;
+
+	parameters_keep();
+	be_like(NOT_KEPT);
+	vf_open_both(vf, &iommu);
+	nic_start(&nic, &vf[0], 0);
+	state_save(&vf[0], &state);
+	ASSERT_EQ(0, vf_reset(&vf[0]));
+	nic_start(&other, &vf[0], 1);
+
+	be_like("heads_kept=1");
+	vf_reopen(&vf[1]);
+	ASSERT_EQ(0, state_load(&vf[1], &state));
+	vf_enable_interrupts(&vf[1]);
+	ASSERT_EQ(0, vf_set_state(&vf[1], VFIO_DEVICE_STATE_RUNNING, NULL));
+	expect_start_over(&vf[1]);
+	pause_in(&vf[1], VFIO_DEVICE_STATE_STOP);
+	expect_start_over(&vf[1]);
+	nic_move(&nic, &vf[1]);
+	nic_start_over(&nic);
+	exchange(&nic, &other, &number);
+	/* And now they are kept. */
+	pause_in(&vf[1], VFIO_DEVICE_STATE_STOP);
+	EXPECT_NE(MSG_NACK, vf_read(&vf[1], VMBMEM(0)));
+	exchange(&nic, &other, &number);
+	parameters_restore();
+}
+
 TEST_ALONE(over_unused,
 	"where heads are not kept: a guest without rings is not asked anything, "
 	"and its state loads where nobody may be asked")
