@@ -19,6 +19,7 @@
  */
 #include <linux/delay.h>
 #include <linux/iopoll.h>
+#include <linux/string_helpers.h>
 
 #include "igbvf.h"
 #include "trace.h"
@@ -61,7 +62,7 @@ int igbvf_wait_enable(struct igbvf *vf, unsigned int ring, bool on)
 					IGBVF_QUEUE_POLL_US,
 					igbvf_timeout_us(igbvf_drain_timeout_ms),
 					false, vf, offset);
-	trace_igbvf_queue(vf, ring, on ? "on" : "off", began, ret);
+	trace_igbvf_queue(vf, ring, str_on_off(on), began, ret);
 	return ret;
 }
 
