@@ -2,11 +2,13 @@
 #define _GNU_SOURCE
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "ability.h"
 #include "harness.h"
 
 #define STATUS_FILE	"/sys/kernel/debug/vfio_pci_migration/%s/status"
+#define MMAP		"/sys/module/vfio_pci_migration/parameters/mmap"
 #define PARAMETERS	"/sys/module/igbvf_vfio_pci/parameters/%s"
 
 static const char * const names[] = {
@@ -41,6 +43,18 @@ bool rings_stay(const struct vf *vf)
 bool rings_load(const struct vf *vf)
 {
 	return rings_stay(vf) && !status_says(vf, "read-only");
+}
+
+bool rings_mappable(void)
+{
+	FILE *file = fopen(MMAP, "re");
+	bool allowed = true;
+
+	if (file) {
+		allowed = fgetc(file) != 'N';
+		fclose(file);
+	}
+	return allowed && sysconf(_SC_PAGESIZE) == 0x1000;
 }
 
 void need_rings_stay(const struct vf *vf)

@@ -15,7 +15,13 @@
 bool rings_stay(const struct vf *vf);
 bool rings_load(const struct vf *vf);
 
-/* Skip the test, unless they do. */
+/*
+ * Are rings offered for mapping: are pages small enough, and has nobody forbidden
+ * it when the driver was bound?
+ */
+bool rings_mappable(void);
+
+/* Skip the test, unless rings stay where they were, or load. */
 void need_rings_stay(const struct vf *vf);
 void need_rings_load(const struct vf *vf);
 
