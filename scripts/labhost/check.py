@@ -6,6 +6,7 @@ because two of them on two cores would spoil each other's timing.
 """
 
 import concurrent.futures
+import fnmatch
 import os
 import time
 from pathlib import Path
@@ -132,6 +133,10 @@ def _spelling(log: Path) -> Outcome:
     return _verdict(docs.spelling(log), log)
 
 
+def _coccinelle(log: Path) -> Outcome:
+    return _verdict(static.coccinelle(tree.for_series(SCRIPTS_OF)[1], log), log)
+
+
 def _kernel_doc(log: Path) -> Outcome:
     return _verdict(static.kernel_doc(*tree.for_series(SCRIPTS_OF), log), log)
 
@@ -239,6 +244,7 @@ def _computing() -> list[Step]:
             *steps, Step("build without faults", _build_without_faults),
             Step("sparse", _sparse), Step("checkpatch", _checkpatch),
             Step("kernel-doc", _kernel_doc), Step("docs", _docs), Step("spelling", _spelling),
+            Step("coccinelle", _coccinelle),
             *(Step(f"clang {series}", _clang(series)) for series in CLANG_ON), Step("packaging", _packaging)]
 
 
@@ -296,10 +302,23 @@ def _two_at_a_time(steps: list[Step], logs: Path) -> list[Outcome]:
             os._exit(l1.BROKEN)  # the kernel ends what they started (see chroot.isolated)
 
 
-def run(accel: str | None) -> int:
-    """All steps; the last line says it all."""
+def names() -> list[str]:
+    """What the steps are called."""
+    return [step.name for step in [*_computing(), *_machines(None)]]
+
+
+def _only(steps: list[Step], patterns: list[str]) -> list[Step]:
+    return [step for step in steps
+            if not patterns or any(fnmatch.fnmatch(step.name, pattern) for pattern in patterns)]
+
+
+def run(accel: str | None, patterns: list[str]) -> int:
+    """All steps, or some; the last line says it all."""
+    for pattern in patterns:
+        if not fnmatch.filter(names(), pattern):
+            raise say.LabError(f"no step is called '{pattern}'; 'lab check --list' names them")
     logs = Path(os.environ[FROZEN])
-    computing, machines = _computing(), _machines(accel)
+    computing, machines = _only(_computing(), patterns), _only(_machines(accel), patterns)
     steps = computing + machines
     outcomes = _two_at_a_time(computing, logs)
     outcomes += [_guarded(step, logs) for step in machines]

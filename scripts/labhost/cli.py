@@ -61,7 +61,10 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("command", nargs="+", metavar="CMD")
 
     add("build", "build the modules with W=1", kernels=["all", *BOOTABLE])
-    add("check", "everything: unit tests, proof, builds, static checks, demos", kernels=None)
+    checks = add("check", "everything: unit tests, proof, builds, static checks, demos", kernels=None)
+    checks.add_argument("--list", action="store_true", help="only say which steps there are")
+    checks.add_argument("step", nargs="*", metavar="STEP",
+                        help="only these, patterns as of the shell ('v2 test*'); default: all")
     add("prove", "prove the state machine with a model checker", kernels=None)
     add("prove-mutants", "see that the proof finds deliberate defects", kernels=None)
     add("clean", "remove the cache directory", kernels=None)
@@ -125,9 +128,12 @@ def _build(options) -> int:
 
 
 def _check(options) -> int:
+    if options.list:
+        print("\n".join(check.names()))
+        return 0
     if check.FROZEN not in os.environ:
         check.freeze(options.arguments)
-    return check.run(options.accel)
+    return check.run(options.accel, options.step)
 
 
 def _prove(options) -> int:
