@@ -125,7 +125,7 @@ TEST_ALONE(log_iommufd,
 	expect_offered(&vf, 0, 0);
 }
 
-/* Start with a page size and @count ranges; a size of -1 is that of the log. */
+/* Begin a log with all that can be said; @got: the answer. */
 static int start(struct vf *vf, u64 page_size, u32 count,
 		 struct vfio_device_feature_dma_logging_range *range, u64 *got)
 {
@@ -232,7 +232,6 @@ TEST_ALONE(log_transmit,
 	write_backs(&t);
 }
 
-/* A report of larger pages has a bit for each that has one of ours in it. */
 TEST_ALONE(log_pages,
 	"reports can be had of a part of the memory, and of larger pages; what "
 	"has not been asked for stays in the log")
@@ -240,27 +239,21 @@ TEST_ALONE(log_pages,
 	struct vfio_device_feature_dma_logging_report large = {
 		.iova = DMA_IOVA, .length = DMA_SIZE, .page_size = 16 * PAGE,
 	};
-	u64 part[PAGES / 64], bits = 0;
+	u64 part[PAGES / 128], bits = 0;
 	static struct tracked t;
-	unsigned int n, page;
+	unsigned int n, page, half;
 
 	begin_log(&t, false);
 	transfer(&t);
 	for (n = 0; n < 8; n++) {
+		half = n & 1;
 		rx_frames(&t, 12);
-		/* In two parts, in turn the first and the second half before. */
-		for (page = 0; page < 2; page++) {
-			unsigned int half = (page ^ n) & 1;
-
-			memset(part, 0, sizeof(part));
-			ASSERT_EQ(0, log_report(&t.vf, DMA_IOVA +
-						half * DMA_SIZE / 2,
-						DMA_SIZE / 2,
-						part + half * PAGES / 128));
-			for (unsigned int i = 0; i < PAGES; i++)
-				if (part[i / 64] >> i % 64 & 1)
-					t.cpu[i] = true;
-		}
+		memset(part, 0, sizeof(part));
+		ASSERT_EQ(0, log_report(&t.vf, DMA_IOVA + half * DMA_SIZE / 2,
+					DMA_SIZE / 2, part));
+		for (page = 0; page < PAGES / 2; page++)
+			if (part[page / 64] >> page % 64 & 1)
+				t.cpu[half * PAGES / 2 + page] = true;
 		expect_copied(&t);
 	}
 
@@ -293,26 +286,29 @@ TEST_LONG(log_restart_mapped,
 	restart_rounds(&t);
 }
 
+/* PRE_COPY comes last: there, the scope is taken if no log is on. */
 static bool go(struct tracked *t, unsigned int where)
 {
-	static const u32 state[] = {
+	static const u32 states[] = {
 		VFIO_DEVICE_STATE_RUNNING, VFIO_DEVICE_STATE_RUNNING_P2P,
 		VFIO_DEVICE_STATE_STOP, VFIO_DEVICE_STATE_STOP_COPY,
-		VFIO_DEVICE_STATE_PRE_COPY,
+		VFIO_DEVICE_STATE_RESUMING, VFIO_DEVICE_STATE_PRE_COPY,
 	};
 	static struct state saved;
+	u32 state;
 
-	if (where > ARRAY_SIZE(state))
+	if (where == ARRAY_SIZE(states))
 		return false;
-	th_context("log begins or ends in %s",
-		   state_name(where < ARRAY_SIZE(state) ? state[where] :
-			      VFIO_DEVICE_STATE_RESUMING));
-	if (where == ARRAY_SIZE(state)) {
+	state = states[where];
+	if (state == VFIO_DEVICE_STATE_PRE_COPY && !t->precopy)
+		return false;
+	th_context("log begins or ends in %s", state_name(state));
+	if (state == VFIO_DEVICE_STATE_RESUMING) {
 		state_save(&t->vf, &saved);
 		ASSERT_EQ(0, vf_reset(&t->vf));
 		ASSERT_EQ(0, state_load(&t->vf, &saved));
-	} else if (state[where] != VFIO_DEVICE_STATE_PRE_COPY || t->precopy) {
-		ASSERT_EQ(0, vf_set_state(&t->vf, state[where], NULL));
+	} else {
+		ASSERT_EQ(0, vf_set_state(&t->vf, state, NULL));
 	}
 	return true;
 }
