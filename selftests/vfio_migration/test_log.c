@@ -64,7 +64,7 @@ TEST_ALONE(log_offered,
 	"with dirty_tracking=Y at the time of the open")
 {
 	int offered = possible() ? 0 : -ENOTTY;
-	struct iommu iommu;
+	struct iommu iommu = {};
 	struct vf vf;
 
 	vf_open(&vf, &iommu, vf_bdf[0]);
@@ -107,7 +107,7 @@ TEST_ALONE(log_iommufd,
 {
 	struct vfio_device_bind_iommufd bind = { .argsz = sizeof(bind) };
 	struct vf vf = { .bdf = vf_bdf[0] };
-	struct iommu iommu;
+	struct iommu iommu = {};
 
 	bind.iommufd = open("/dev/iommu", O_RDWR | O_CLOEXEC);
 	if (bind.iommufd < 0)
@@ -147,7 +147,7 @@ TEST(log_refusals,
 {
 	struct vfio_device_feature_dma_logging_range range[300] = {};
 	u64 page_size, bitmap[PAGES / 64] = {};
-	struct iommu iommu;
+	struct iommu iommu = {};
 	struct vf vf;
 	unsigned int n;
 
