@@ -412,6 +412,106 @@ TEST_ALONE(log_scope,
 	}
 }
 
+/* Some other memory, above the first; the ring is there, too. */
+#define OTHER_IOVA	0x50000000ull
+#define OTHER_PAGES	16u
+#define OTHER_SLOTS	8u
+
+static void other_ring(struct tracked *t, volatile struct desc *ring)
+{
+	unsigned int slot;
+
+	for (slot = 0; slot < OTHER_SLOTS; slot++) {
+		ring[slot].q[0] = OTHER_IOVA + (slot + 1) * PAGE;
+		ring[slot].q[1] = 0;
+	}
+	__sync_synchronize();
+	reg(t, RXDCTL(0), 0);
+	vf_read(&t->vf, STATUS);
+	reg(t, RDBAL(0), OTHER_IOVA);
+	reg(t, RDBAH(0), 0);
+	reg(t, RDLEN(0), OTHER_SLOTS * sizeof(*ring));
+	reg(t, RDH(0), 0);
+	reg(t, RXDCTL(0), DCTL_ENABLE | 0x10810);
+	reg(t, RDT(0), OTHER_SLOTS - 1);
+}
+
+/* Any access has it tried again; hosts without mappings have nothing else. */
+static void other_posted(struct tracked *t)
+{
+	u64 end = time_ms() + WAIT_MS;
+	struct real real;
+
+	do {
+		vf_read(&t->vf, STATUS);
+		real = vf_real(&t->vf);
+		if (!real.known)
+			th_skip("the PF does not show the VF's registers");
+		if (real.rdt == OTHER_SLOTS - 1)
+			return;
+	} while (time_ms() < end);
+	EXPECT_EQ(OTHER_SLOTS - 1, real.rdt);
+}
+
+TEST_ALONE(log_unmapped,
+	"descriptors in memory that is not mapped are posted when it is; what "
+	"is written there is in the log, which does not mind if it is unmapped")
+{
+	static u8 before[OTHER_PAGES * PAGE];
+	volatile struct desc *ring;
+	static struct tracked t;
+	unsigned int n, page;
+	u64 bitmap, end;
+	u8 *other;
+
+	begin_log(&t, false);
+	log_stop(&t);
+	ASSERT_EQ(0, log_range(&t.vf, DMA_IOVA,
+			       OTHER_IOVA + sizeof(before) - DMA_IOVA));
+	other = mmap(NULL, sizeof(before), PROT_READ | PROT_WRITE,
+		     MAP_SHARED | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+	ASSERT_NE(MAP_FAILED, (void *)other);
+	ring = (void *)other;
+	for (n = 0; n < 4; n++) {
+		th_context("round %u", n);
+		if (n & 1)
+			ASSERT_EQ(0, iommu_map(&t.iommu, other, OTHER_IOVA,
+					       sizeof(before)));
+		other_ring(&t, ring);
+		if (!(n & 1))
+			ASSERT_EQ(0, iommu_map(&t.iommu, other, OTHER_IOVA,
+					       sizeof(before)));
+		other_posted(&t);
+		memcpy(before, other, sizeof(before));
+		EXPECT_TRUE(nic_send(&t.peer, t.number, 5));
+		t.number += 5;
+		for (end = time_ms() + WAIT_MS;
+		     !(ring[4].q[1] & 1) && time_ms() < end; )
+			sleep_ms(1);
+		EXPECT_TRUE(ring[4].q[1] & 1);
+		bitmap = 0;
+		ASSERT_EQ(0, log_report(&t.vf, OTHER_IOVA, sizeof(before),
+					&bitmap));
+		for (page = 0; page < OTHER_PAGES; page++)
+			if (memcmp(before + page * PAGE, other + page * PAGE,
+				   PAGE))
+				EXPECT_TRUE(bitmap >> page & 1);
+		/* The ring and what is posted, one less than it has; no more. */
+		EXPECT_EQ((1ull << OTHER_SLOTS) - 1, bitmap);
+
+		ASSERT_EQ(0, vf_set_state(&t.vf, VFIO_DEVICE_STATE_STOP, NULL));
+		EXPECT_EQ(0, iommu_unmap(&t.iommu, OTHER_IOVA, sizeof(before)));
+		ASSERT_EQ(0, log_report(&t.vf, OTHER_IOVA, sizeof(before),
+					&bitmap));
+		reg(&t, RXDCTL(0), 0);
+		ASSERT_EQ(0, vf_set_state(&t.vf, VFIO_DEVICE_STATE_RUNNING,
+					  NULL));
+	}
+	rx_start(&t, RING_PAGE, 16);
+	memset(t.cpu, true, sizeof(t.cpu));
+	receive_rounds(&t, 3);
+}
+
 TEST_ALONE(log_process,
 	"descriptors are read, whichever process begins the log and rings the "
 	"doorbells")
