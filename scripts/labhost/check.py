@@ -20,6 +20,9 @@ SPARSE_ON = "6.12"
 FAULTS_ON = "6.12"   # takes long, and says little about the kernel
 DRAIN_ON = ("6.12", "6.1")     # with rings mapped, and without
 DIRTY_ON = ("6.12", "6.1")
+# Of 6.12 and later, only a kernel with iommufd has DMA logging; what 6.1 cannot show.
+LOG_TESTS = "log_offered log_iommufd log_receive_mapped log_states log_scope log_storm"
+VFS = "0000:01:10.0 0000:02:10.0"
 EXAMPLE_ON = "6.12"
 OBSERVE_ON = "6.12"
 SCRIPTS_OF = "7.2"     # checkpatch, kernel-doc
@@ -180,7 +183,7 @@ def _refusals(series: str, door: str, accel: str | None) -> Callable:
 
 
 def _uapi_test(program: str, series: str, accel: str | None, driver: str = "igbvf-vfio-pci",
-               devices: str = "0000:01:10.0 0000:02:10.0", settings: str = "") -> Callable:
+               devices: str = VFS, settings: str = "") -> Callable:
     def run(_log: Path) -> Outcome:
         line = (f"python3 /project/scripts/l1/setup.py --driver {driver} {settings} && "
                 f"exec /artifacts/bin/{program} {devices}")
@@ -262,6 +265,9 @@ def _machines(accel: str | None) -> list[Step]:
             *(Step(f"dirty test {series}", _uapi_test("dirty_test", series, accel,
                                                       settings="--set dirty_tracking=Y"))
               for series in DIRTY_ON),
+            Step(f"log test {tree.DEBUG}", _uapi_test("dirty_test", tree.DEBUG, accel,
+                                                      devices=f"{VFS} {LOG_TESTS}",
+                                                      settings="--set dirty_tracking=Y")),
             Step(f"fault test {FAULTS_ON}", _uapi_test("fault_test", FAULTS_ON, accel)),
             *(Step(f"refusals {door} {series}", _refusals(series, door, accel))
               for series, door in REFUSALS_OF),
