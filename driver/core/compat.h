@@ -7,7 +7,9 @@
 #ifndef _MIG_COMPAT_H
 #define _MIG_COMPAT_H
 
+#include <linux/iova_bitmap.h>
 #include <linux/mm.h>
+#include <linux/module.h>
 #include <linux/uaccess.h>
 #include <linux/vfio_pci_core.h>
 
@@ -159,6 +161,29 @@ free:
 #else
 #define MIG_COMPAT_IOMMUFD_OPS
 #endif
+
+/* The memory of what is attached to iommufd cannot be read by vfio_dma_rw(). */
+static inline bool mig_compat_iommufd(struct vfio_device *vdev)
+{
+#if IS_ENABLED(CONFIG_IOMMUFD)
+	return vdev->iommufd_device;
+#else
+	return false;
+#endif
+}
+
+/*
+ * The bitmaps of DMA logging are part of VFIO, and since 6.7 of iommufd if that
+ * is built for drivers. Where they are not, vfio answers no report.
+ */
+#ifdef MIG_HAVE_IOMMUFD_BITMAP
+#define MIG_COMPAT_CAN_LOG	IS_ENABLED(CONFIG_IOMMUFD_DRIVER)
+#else
+#define MIG_COMPAT_CAN_LOG	true
+#endif
+
+/* MODULE_IMPORT_NS() wants its argument with quotes, or without. */
+#define MIG_COMPAT_IMPORT_BITMAP	MODULE_INFO(import_ns, "IOMMUFD")
 
 /*
  * VFIO_DEVICE_FEATURE_MIG_DATA_SIZE came with 6.2. It is answered here where

@@ -228,6 +228,7 @@ struct mig_standin {
  * @fence_end: until when, in jiffies
  * @fence_shift: how often this has been extended
  * @scope: domain whose container reports pinned pages only; NULL: none does
+ * @pinning: recorded pages are pinned; does not change while tracking
  * @pinned: a page has been pinned since tracking began
  * @poller: looks at the stand-ins
  */
@@ -243,8 +244,27 @@ struct mig_dirty {
 	unsigned long fence_end;
 	unsigned int fence_shift;
 	struct iommu_domain *scope;
+	bool pinning;
 	bool pinned;
 	struct task_struct *poller;
+};
+
+/**
+ * struct mig_log - DMA logging, see log.c; all of it is protected by dirty.lock
+ * @on: the user has asked for it, so tracking is on
+ * @lost: there are too many pages to be marked: all of them count as dirty
+ * @range: what is to be logged
+ * @ranges: number of @range
+ * @leaf: marks, as bitmaps
+ * @leaves: number of @leaf
+ */
+struct mig_log {
+	bool on;
+	bool lost;
+	struct mig_log_range *range;
+	unsigned int ranges;
+	struct xarray leaf;
+	unsigned int leaves;
 };
 
 /**
@@ -276,6 +296,7 @@ struct mig_dirty {
  * @standin: one for each shielded page, in @backend->ranges' order
  * @nr_standins: number of @standin
  * @dirty: pages that the device may write
+ * @log: those that it may have written
  * @window: v1
  * @accesses: of its registers; io_lock
  * @note: for people
@@ -312,6 +333,7 @@ struct vfio_pci_mig {
 	struct mig_standin *standin;
 	unsigned int nr_standins;
 	struct mig_dirty dirty;
+	struct mig_log log;
 	struct mig_window window;
 	struct mig_accesses accesses;
 	struct mig_note note;
@@ -518,6 +540,9 @@ void mig_dirty_free(struct vfio_pci_mig *mig);
 int mig_dirty_open(struct vfio_pci_mig *mig);
 void mig_dirty_stop(struct vfio_pci_mig *mig);
 void mig_dirty_close(struct vfio_pci_mig *mig);
+bool mig_dirty_offered(struct vfio_pci_mig *mig);
+int mig_dirty_start(struct vfio_pci_mig *mig, bool pin);
+void mig_dirty_end(struct vfio_pci_mig *mig);
 void mig_dirty_saving(struct vfio_pci_mig *mig);
 void mig_dirty_forward(struct vfio_pci_mig *mig);
 void mig_dirty_hold(struct vfio_pci_mig *mig);
@@ -525,6 +550,13 @@ void mig_dirty_prepare(struct vfio_pci_mig *mig);
 void mig_dirty_resume(struct vfio_pci_mig *mig);
 void mig_dirty_settle(struct vfio_pci_mig *mig);
 void mig_dirty_unmap(struct vfio_device *vdev, u64 iova, u64 length);
+
+/* log.c */
+void mig_log_init(struct vfio_pci_mig *mig);
+void mig_log_open(struct vfio_pci_mig *mig);
+int mig_log_room(struct vfio_pci_mig *mig, unsigned long index);
+void mig_log_mark(struct vfio_pci_mig *mig, unsigned long index);
+void mig_log_forget(struct vfio_pci_mig *mig);
 
 /* v1.c */
 int mig_v1_open(struct vfio_pci_mig *mig);

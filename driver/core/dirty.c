@@ -9,18 +9,22 @@
  * only then lets the device know. A page stays recorded until the device
  * cannot write it any more.
  *
- * Recorded pages are pinned (vfio_pin_pages()). That is how type1 is told of
- * dirty pages: with the first pin a group has the "pinned page dirty scope", and
- * then only pages that are or were pinned are reported, and no longer all. What
- * is pinned at the time of a report will be in the next report, too. There is
- * no way back from that scope while the group is in its container; so tracking
- * that has begun goes on until close, and at once after another open of the
+ * There are two ways to tell. For DMA logging (log.c) it is enough to know the
+ * pages; tracking begins and ends when the user says so.
+ *
+ * Otherwise recorded pages are *pinned* (vfio_pin_pages()). That is how type1 is
+ * told of dirty pages: with the first pin a group has the "pinned page dirty
+ * scope", and then only pages that are or were pinned are reported, and no
+ * longer all. What is pinned at the time of a report will be in the next report,
+ * too. There is no way back from that scope while the group is in its container;
+ * so such tracking goes on until close, and at once after another open of the
  * device in the same container. It begins with the first entry into SAVING and
- * RUNNING, never before.
+ * RUNNING without logging, never before.
  *
  * Locks: forward_lock, and below it either the device lock or @lock, never
  * both. Pinning takes the container's lock, and with it the user's mmap_lock,
- * below which a fault on a BAR takes memory_lock and io_lock.
+ * below which a fault on a BAR takes memory_lock and io_lock. So does
+ * vfio_dma_rw(), below forward_lock only.
  */
 #include <linux/delay.h>
 #include <linux/highmem.h>
@@ -30,6 +34,7 @@
 #include <linux/moduleparam.h>
 #include <linux/pm_runtime.h>
 #include <linux/slab.h>
+#include <linux/workqueue.h>
 
 #include "compat.h"
 #include "core.h"
@@ -49,11 +54,22 @@
 static bool mig_dirty_wanted;
 module_param_named(dirty_tracking, mig_dirty_wanted, bool, 0644);
 MODULE_PARM_DESC(dirty_tracking,
-		 "Tell type1 which pages a device may have written, from PRE_COPY on (default N)");
+		 "Tell which pages a device may have written: by DMA logging, or type1 from PRE_COPY on (default N)");
+
+/**
+ * mig_dirty_offered - can the writes of a device be tracked
+ * @mig: the device
+ *
+ * Return: true if it is of a kind for which that is possible, and wanted.
+ */
+bool mig_dirty_offered(struct vfio_pci_mig *mig)
+{
+	return mig->backend->track && READ_ONCE(mig_dirty_wanted);
+}
 
 /**
  * struct mig_posted_page - a page that the device may write
- * @page: pinned; NULL if it is not, for want of a mapping
+ * @page: pinned; NULL if it is not, for want of a mapping or of a reason
  * @posted: how many times it has been recorded; 0: it is no longer, but a mark
  *	is still owed
  */
@@ -117,7 +133,7 @@ static void mig_page_unpin(struct vfio_pci_mig *mig, unsigned long index)
 static void mig_page_forget(struct mig_dirty *dirty, unsigned long index,
 			    struct mig_posted_page *page)
 {
-	if (!page->page)
+	if (dirty->pinning && !page->page)
 		dirty->missing--;
 	dirty->pages--;
 	xa_erase(&dirty->posted, index);
@@ -130,7 +146,7 @@ static void mig_page_retry(struct vfio_pci_mig *mig, unsigned long index,
 {
 	struct mig_dirty *dirty = &mig->dirty;
 
-	if (page->page || mig_fenced(dirty, index))
+	if (!dirty->pinning || page->page || mig_fenced(dirty, index))
 		return;
 	if (mig_page_pin(mig, index, &page->page))
 		dirty->missing--;
@@ -148,6 +164,11 @@ static int mig_page_get(struct vfio_pci_mig *mig, unsigned long index)
 	int ret;
 
 	page = xa_load(&dirty->posted, index);
+	if (!page || !page->posted) {
+		ret = mig_log_room(mig, index);
+		if (ret)
+			return ret;
+	}
 	if (!page) {
 		if (dirty->pages >= MIG_POSTED_MAX)
 			return -ENOSPC;
@@ -160,7 +181,8 @@ static int mig_page_get(struct vfio_pci_mig *mig, unsigned long index)
 			return ret;
 		}
 		dirty->pages++;
-		dirty->missing++;
+		if (dirty->pinning)
+			dirty->missing++;
 	}
 	page->posted++;
 	mig_page_retry(mig, index, page);
@@ -175,12 +197,14 @@ static void mig_page_put(struct vfio_pci_mig *mig, unsigned long index)
 		return;
 	if (--page->posted)
 		return;
-	if (page->page) {
-		mig_page_unpin(mig, index);
-		mig_page_forget(&mig->dirty, index, page);
-	} else {
+	mig_log_mark(mig, index);
+	if (mig->dirty.pinning && !page->page) {
 		mig_page_retry(mig, index, page);
+		return;
 	}
+	if (page->page)
+		mig_page_unpin(mig, index);
+	mig_page_forget(&mig->dirty, index, page);
 }
 
 /* The pages of a buffer; false if there are none that could be mapped. */
@@ -248,6 +272,54 @@ void vfio_pci_mig_unposted(struct vfio_pci_mig *mig, u64 iova, size_t bytes)
 EXPORT_SYMBOL_GPL(vfio_pci_mig_unposted);
 
 /**
+ * struct mig_dma_read - a read of the user's memory
+ * @work: does it
+ * @mig: the device
+ * @iova: address
+ * @data: where to
+ * @bytes: how many
+ * @ret: 0 or -errno
+ */
+struct mig_dma_read {
+	struct work_struct work;
+	struct vfio_pci_mig *mig;
+	u64 iova;
+	void *data;
+	size_t bytes;
+	int ret;
+};
+
+static void mig_dma_read_work(struct work_struct *work)
+{
+	struct mig_dma_read *read =
+		container_of(work, struct mig_dma_read, work);
+
+	read->ret = vfio_dma_rw(&read->mig->core.vdev, read->iova, read->data,
+				read->bytes, false);
+}
+
+/*
+ * type1 refuses a process that is not the one which mapped the memory; a kernel
+ * thread may be anybody.
+ */
+static int mig_dma_read(struct vfio_pci_mig *mig, u64 iova, void *data,
+			size_t bytes)
+{
+	struct mig_dma_read read = {
+		.mig = mig, .iova = iova, .data = data, .bytes = bytes,
+	};
+
+	mig_dma_read_work(&read.work);
+	if (read.ret && current->mm) {
+		INIT_WORK_ONSTACK(&read.work, mig_dma_read_work);
+		schedule_work(&read.work);
+		flush_work(&read.work);
+		destroy_work_on_stack(&read.work);
+	}
+	return read.ret;
+}
+
+/**
  * vfio_pci_mig_posted_read - read from a page that is recorded
  * @mig: the device; called from @record
  * @iova: address; what is read does not cross a page
@@ -265,6 +337,9 @@ int vfio_pci_mig_posted_read(struct vfio_pci_mig *mig, u64 iova, void *data,
 	struct mig_dirty *dirty = &mig->dirty;
 	struct mig_posted_page *page;
 	int ret = -EFAULT;
+
+	if (!dirty->pinning)
+		return mig_dma_read(mig, iova, data, bytes) ? -EFAULT : 0;
 
 	mutex_lock(&dirty->lock);
 	page = xa_load(&dirty->posted, iova >> PAGE_SHIFT);
@@ -476,8 +551,16 @@ static bool mig_dirty_take_scope(struct vfio_pci_mig *mig)
 	return dirty->pinned;
 }
 
-/* Tracking begins; without a poller where all accesses are trapped anyway. */
-static int mig_dirty_start(struct vfio_pci_mig *mig)
+/**
+ * mig_dirty_start - tracking begins
+ * @mig: the device, in any state; the state lock is held
+ * @pin: pages are to be pinned; there is no way back from that
+ *
+ * Without a poller where all accesses are trapped anyway.
+ *
+ * Return: 0 or -errno.
+ */
+int mig_dirty_start(struct vfio_pci_mig *mig, bool pin)
 {
 	struct task_struct *poller = NULL;
 
@@ -489,11 +572,17 @@ static int mig_dirty_start(struct vfio_pci_mig *mig)
 	}
 
 	mig->dirty.pinned = false;
+	mig->dirty.pinning = pin;
 	mig_device_lock(mig);
-	mig_shield_zap(mig);
-	mig->backend->track->start(mig);
-	WRITE_ONCE(mig->tracking, true);
-	mig_shield_fill(mig);
+	if (mig->shielded) {
+		/* The user has stand-ins already, and the backend knows. */
+		WRITE_ONCE(mig->tracking, true);
+	} else {
+		mig_shield_zap(mig);
+		mig->backend->track->start(mig);
+		WRITE_ONCE(mig->tracking, true);
+		mig_shield_fill(mig);
+	}
 	mig_device_unlock(mig);
 
 	mig->dirty.poller = poller;
@@ -534,18 +623,25 @@ static void mig_dirty_drop(struct vfio_pci_mig *mig)
 	mutex_unlock(&dirty->lock);
 }
 
-/* There is nobody to report to, such as on iommufd: the user can have it all. */
-static void mig_dirty_abandon(struct vfio_pci_mig *mig)
+/**
+ * mig_dirty_end - there is nobody to report to any more
+ * @mig: the device, in any state; the state lock is held
+ *
+ * The user gets its registers back.
+ */
+void mig_dirty_end(struct vfio_pci_mig *mig)
 {
 	const struct vfio_pci_mig_track_ops *ops = mig->backend->track;
 
 	mig_dirty_stop(mig);
 	mig_dirty_hold(mig);
 	mig_device_lock(mig);
-	mig_shield_zap(mig);
-	mig_shield_sync(mig);
-	ops->look(mig);
-	ops->apply(mig);
+	if (!mig->shielded) {
+		mig_shield_zap(mig);
+		mig_shield_sync(mig);
+		ops->look(mig);
+		ops->apply(mig);
+	}
 	WRITE_ONCE(mig->tracking, false);
 	mig_device_unlock(mig);
 	mig_dirty_drop(mig);
@@ -557,7 +653,7 @@ static void mig_dirty_abandon(struct vfio_pci_mig *mig)
  * @mig: the device; the state lock is held
  *
  * Tracking and the scope begin here. If that fails, all pages go on being
- * reported, if they are.
+ * reported, if they are. With DMA logging on, nobody will ask the container.
  */
 void mig_dirty_saving(struct vfio_pci_mig *mig)
 {
@@ -565,10 +661,10 @@ void mig_dirty_saving(struct vfio_pci_mig *mig)
 	int ret;
 
 	lockdep_assert_held(&mig->guard->mutex);
-	if (!mig->backend->track || !READ_ONCE(mig_dirty_wanted))
+	if (!mig_dirty_offered(mig) || (mig->log.on && !mig->dirty.pinning))
 		return;
 	if (begins) {
-		ret = mig_dirty_start(mig);
+		ret = mig_dirty_start(mig, true);
 		if (ret) {
 			dev_warn_ratelimited(&mig->core.pdev->dev,
 					     "no dirty tracking (%d)\n", ret);
@@ -577,7 +673,7 @@ void mig_dirty_saving(struct vfio_pci_mig *mig)
 	}
 	/* If it has gone on since before, the scope may be there all the same. */
 	if (!mig_dirty_take_scope(mig) && begins)
-		mig_dirty_abandon(mig);
+		mig_dirty_end(mig);
 }
 
 /**
@@ -601,7 +697,7 @@ int mig_dirty_open(struct vfio_pci_mig *mig)
 	}
 	pci_info(mig->core.pdev,
 		 "dirty tracking goes on: opened in the container of before\n");
-	return mig_dirty_start(mig);
+	return mig_dirty_start(mig, true);
 }
 
 /**
@@ -614,6 +710,7 @@ void mig_dirty_close(struct vfio_pci_mig *mig)
 		return;
 	mig->tracking = false;
 	mig_dirty_drop(mig);
+	mig_log_forget(mig);
 }
 
 /**

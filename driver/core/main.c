@@ -181,6 +181,7 @@ static int mig_open_device(struct vfio_device *vdev)
 	if (ret)
 		goto close_backend;
 
+	mig_log_open(mig);
 	vfio_pci_core_finish_enable(&mig->core);
 	return 0;
 
@@ -280,6 +281,7 @@ static int mig_init_device(struct vfio_device *vdev)
 	mutex_init(&mig->io_lock);
 	mutex_init(&mig->window.lock);
 	mig_dirty_init(mig);
+	mig_log_init(mig);
 	mig->guard = mig_guard_alloc(mig);
 	if (!mig->guard)
 		return -ENOMEM;

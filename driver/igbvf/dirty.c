@@ -18,7 +18,8 @@
 
 #include "igbvf.h"
 
-#define IGBVF_DESC_SIZE		16
+#define IGBVF_DESC_SIZE		sizeof(struct igbvf_desc)
+#define IGBVF_DESC_BATCH	16
 
 /* SRRCTL. A size of 0 means RCTL.BSIZE, which is the PF's. */
 #define IGBVF_SRRCTL_PACKET	GENMASK(6, 0)	/* KiB */
@@ -27,6 +28,16 @@
 #define IGBVF_HEADER_MAX	SZ_1K		/* 15 times 64 bytes */
 
 #define IGBVF_WBAL_ENABLE	BIT(0)
+
+/**
+ * struct igbvf_desc - a receive descriptor, as the guest posts it
+ * @packet: address of the packet buffer
+ * @header: of the header buffer
+ */
+struct igbvf_desc {
+	__le64 packet;
+	__le64 header;
+};
 
 /* What decides where a queue writes, besides tail and descriptors. */
 static const enum igbvf_ring_reg igbvf_posted_reg[] = {
@@ -79,22 +90,15 @@ static void igbvf_posted_drop(struct igbvf *vf, struct igbvf_posted *posted)
 }
 
 static int igbvf_slot_record(struct igbvf *vf, struct igbvf_posted *posted,
-			     unsigned int index)
+			     unsigned int index, const struct igbvf_desc *desc)
 {
 	struct igbvf_slot fresh = {}, *slot = &posted->slot[index];
-	__le64 desc[2];
-	int ret;
-
-	ret = vfio_pci_mig_posted_read(vf->mig,
-				       posted->base + index * IGBVF_DESC_SIZE,
-				       desc, sizeof(desc));
-	if (ret)
-		return ret;
+	int ret = 0;
 
 	/* Bit 0 of both is no address. */
-	fresh.packet = le64_to_cpu(desc[0]) & ~1ULL;
+	fresh.packet = le64_to_cpu(desc->packet) & ~1ULL;
 	if (posted->header)
-		fresh.header = le64_to_cpu(desc[1]) & ~1ULL;
+		fresh.header = le64_to_cpu(desc->header) & ~1ULL;
 
 	if (fresh.packet)
 		ret = vfio_pci_mig_posted(vf->mig, fresh.packet,
@@ -115,20 +119,44 @@ static int igbvf_slot_record(struct igbvf *vf, struct igbvf_posted *posted,
 	return 0;
 }
 
+/* Read the next descriptors before @tail, of one page. Their number. */
+static unsigned int igbvf_posted_fetch(struct igbvf *vf,
+				       const struct igbvf_posted *posted,
+				       u32 tail, struct igbvf_desc *desc)
+{
+	u64 at = posted->base + posted->tail * IGBVF_DESC_SIZE;
+	u32 end = tail > posted->tail ? tail : posted->slots;
+	u32 rest = (PAGE_SIZE - offset_in_page(at)) / IGBVF_DESC_SIZE;
+	u32 count = min3(end - posted->tail, rest, (u32)IGBVF_DESC_BATCH);
+
+	if (vfio_pci_mig_posted_read(vf->mig, at, desc,
+				     count * IGBVF_DESC_SIZE))
+		return 0;
+	return count;
+}
+
 /* Record descriptors up to @tail; posted->tail says how far it worked. */
 static int igbvf_posted_advance(struct igbvf *vf, struct igbvf_posted *posted,
 				u32 tail)
 {
+	struct igbvf_desc desc[IGBVF_DESC_BATCH];
+	unsigned int i, count;
 	int ret;
 
 	/* The hardware stands still with a tail beyond the ring. */
 	if (tail >= posted->slots || posted->tail >= posted->slots)
 		return 0;
 	while (posted->tail != tail) {
-		ret = igbvf_slot_record(vf, posted, posted->tail);
-		if (ret)
-			return ret;
-		posted->tail = (posted->tail + 1) % posted->slots;
+		count = igbvf_posted_fetch(vf, posted, tail, desc);
+		if (!count)
+			return -EFAULT;
+		for (i = 0; i < count; i++) {
+			ret = igbvf_slot_record(vf, posted, posted->tail,
+						&desc[i]);
+			if (ret)
+				return ret;
+			posted->tail = (posted->tail + 1) % posted->slots;
+		}
 		cond_resched();
 	}
 	return 0;

@@ -20,6 +20,9 @@ SPARSE_ON = "6.12"
 FAULTS_ON = "6.12"   # takes long, and says little about the kernel
 DRAIN_ON = ("6.12", "6.1")     # with rings mapped, and without
 DIRTY_ON = ("6.12", "6.1")
+# Of 6.12 and later, only a kernel with iommufd has DMA logging; what 6.1 cannot show.
+LOG_TESTS = "log_offered log_iommufd log_receive_mapped log_states log_scope log_storm"
+VFS = "0000:01:10.0 0000:02:10.0"
 EXAMPLE_ON = "6.12"
 OBSERVE_ON = "6.12"
 MODES_ON = "6.12"    # silicon_test and what follows from it
@@ -181,7 +184,7 @@ def _refusals(series: str, door: str, accel: str | None) -> Callable:
 
 
 def _uapi_test(program: str, series: str, accel: str | None, driver: str = "igbvf-vfio-pci",
-               devices: str = "0000:01:10.0 0000:02:10.0", settings: str = "") -> Callable:
+               devices: str = VFS, settings: str = "") -> Callable:
     def run(_log: Path) -> Outcome:
         line = (f"python3 /project/scripts/l1/setup.py --driver {driver} {settings} && "
                 f"exec /artifacts/bin/{program} {devices}")
@@ -262,6 +265,9 @@ def _programs(accel: str | None) -> list[Step]:
                                                       settings="--set dirty_tracking=Y"))
               for series in DIRTY_ON),
             Step(f"modes {MODES_ON}", _script("modes", MODES_ON, accel)),
+            Step(f"log test {tree.DEBUG}", _uapi_test("dirty_test", tree.DEBUG, accel,
+                                                      devices=f"{VFS} {LOG_TESTS}",
+                                                      settings="--set dirty_tracking=Y")),
             Step(f"example {EXAMPLE_ON}", _uapi_test("edu_test", EXAMPLE_ON, accel, "edu-vfio-pci",
                                                      "0000:03:00.0 0000:04:00.0")),
             Step(f"observe {OBSERVE_ON}", _script("observe", OBSERVE_ON, accel))]
