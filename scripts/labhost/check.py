@@ -20,6 +20,7 @@ SPARSE_ON = "6.12"
 FAULTS_ON = "6.12"   # takes long, and says little about the kernel
 DRAIN_ON = ("6.12", "6.1")     # with rings mapped, and without
 DIRTY_ON = ("6.12", "6.1")
+TROUBLE_ON = "6.12"
 EXAMPLE_ON = "6.12"
 OBSERVE_ON = "6.12"
 SCRIPTS_OF = "7.2"     # checkpatch, kernel-doc
@@ -34,6 +35,7 @@ UNIT_LIMIT = 900
 PROOF_LIMIT = 900
 TRIES = 3           # of a run whose guest hangs
 STUCK = 75          # how scripts/l1 says that
+SETUP = "python3 /project/scripts/l1/setup.py"
 SHOWN = 20  # complaints printed per step; the log has all
 
 
@@ -176,10 +178,10 @@ def _refusals(series: str, door: str, accel: str | None) -> Callable:
 
 
 def _uapi_test(program: str, series: str, accel: str | None, driver: str = "igbvf-vfio-pci",
-               devices: str = "0000:01:10.0 0000:02:10.0", settings: str = "") -> Callable:
+               devices: str = "0000:01:10.0 0000:02:10.0", settings: str = "", options: str = "") -> Callable:
     def run(_log: Path) -> Outcome:
-        line = (f"python3 /project/scripts/l1/setup.py --driver {driver} {settings} && "
-                f"exec /artifacts/bin/{program} {devices}")
+        line = (f"{SETUP} --driver {driver} {settings} && "
+                f"exec /artifacts/bin/{program} {options} {devices}")
         limit = UAPI_LIMIT * (SLOWER if series == tree.DEBUG else 1)
         result = l1.run(l1.Request(series, ["sh", "-c", line], limit, accel=accel))
         return _from_tap(result.output(), result.status, result.problems, result.job)
@@ -257,6 +259,8 @@ def _machines(accel: str | None) -> list[Step]:
             *(Step(f"dirty test {series}", _uapi_test("dirty_test", series, accel,
                                                       settings="--set dirty_tracking=Y"))
               for series in DIRTY_ON),
+            Step(f"trouble test {TROUBLE_ON}", _uapi_test("trouble_test", TROUBLE_ON, accel,
+                                                          options=f"-s '{SETUP}'")),
             Step(f"fault test {FAULTS_ON}", _uapi_test("fault_test", FAULTS_ON, accel)),
             *(Step(f"refusals {door} {series}", _refusals(series, door, accel))
               for series, door in REFUSALS_OF),
