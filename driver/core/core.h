@@ -114,6 +114,20 @@ enum mig_door {
 #define MIG_NOTE_REASON	160
 
 /**
+ * struct mig_last_stream - what the last stream of a kind had in it
+ * @sequence: number of its last sequence
+ * @records: in all of its sequences
+ * @bytes: of these records
+ * @whole: the last record is an END
+ */
+struct mig_last_stream {
+	u32 sequence;
+	u32 records;
+	u64 bytes;
+	bool whole;
+};
+
+/**
  * struct mig_so_far - what has happened to a device
  * @doing: what takes its time just now, a constant string; or NULL
  * @since: when that began
@@ -122,6 +136,7 @@ enum mig_door {
  * @refusals: what was asked for and not done
  * @saved: bytes of streams that have been read
  * @loaded: bytes of streams that have been written
+ * @stream: the last that went out and the last that came in
  * @error: the last refusal's -errno
  * @when: time of the last refusal, in seconds
  * @reason: the last refusal's reason
@@ -134,6 +149,7 @@ struct mig_so_far {
 	u64 refusals;
 	u64 saved;
 	u64 loaded;
+	struct mig_last_stream stream[2];
 	int error;
 	time64_t when;
 	char reason[MIG_NOTE_REASON];
@@ -334,11 +350,15 @@ void mig_note_load(struct vfio_pci_mig *mig, ktime_t began);
 void mig_note_transition(struct vfio_pci_mig *mig, u32 from, u32 to,
 			 enum mig_door door, ktime_t began, int ret);
 void mig_note_reset(struct vfio_pci_mig *mig, const char *why, int ret);
+void mig_note_stream(struct vfio_pci_mig *mig, bool incoming);
+void mig_note_record(struct vfio_pci_mig *mig, bool incoming,
+		     const struct vfio_mig_record *record);
 void mig_note_bytes(struct vfio_pci_mig *mig, bool incoming, ssize_t bytes);
 const char *mig_door_name(enum mig_door door);
 
 /* debugfs.c */
 void mig_debugfs_add(struct vfio_pci_mig *mig);
+void mig_debugfs_link(struct vfio_pci_mig *mig);
 void mig_debugfs_remove(struct vfio_pci_mig *mig);
 
 /* datafd.c */

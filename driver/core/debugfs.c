@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * debugfs/vfio_pci_migration/<PCI name>/: the file "status" for people, and
- * what fault.c has there. No interface: programs have the uAPI.
+ * what fault.c has there. No interface: programs have the uAPI. Where VFIO has a
+ * directory for each device, a link in it leads here.
  *
  * debugfs_remove() waits for those who are within a file, and later ones do
  * not get there. So a file may use the device without a reference, and nothing
@@ -11,10 +12,21 @@
 #include <linux/debugfs.h>
 #include <linux/module.h>
 #include <linux/seq_file.h>
+#include <linux/slab.h>
 
 #include "core.h"
 
 static struct dentry *mig_debugfs_root;
+
+static void mig_status_stream(struct seq_file *file, const char *which,
+			      const struct mig_last_stream *stream)
+{
+	if (!stream->records)
+		return;
+	seq_printf(file, "last stream %s: sequence %u, %u records, %llu bytes, %s\n",
+		   which, stream->sequence, stream->records, stream->bytes,
+		   stream->whole ? "whole" : "no END");
+}
 
 static int mig_status_show(struct seq_file *file, void *unused)
 {
@@ -36,6 +48,8 @@ static int mig_status_show(struct seq_file *file, void *unused)
 	seq_printf(file, "refusals: %llu\n", so_far.refusals);
 	seq_printf(file, "bytes saved: %llu\n", so_far.saved);
 	seq_printf(file, "bytes loaded: %llu\n", so_far.loaded);
+	mig_status_stream(file, "out", &so_far.stream[false]);
+	mig_status_stream(file, "in", &so_far.stream[true]);
 	if (so_far.refusals)
 		seq_printf(file, "last refusal: %ptTs UTC, %pe: %s\n",
 			   &so_far.when, ERR_PTR(so_far.error), so_far.reason);
@@ -56,6 +70,24 @@ void mig_debugfs_add(struct vfio_pci_mig *mig)
 	debugfs_create_file("status", 0400, mig->debugfs, mig,
 			    &mig_status_fops);
 	mig_fault_debugfs(mig, mig->debugfs);
+}
+
+/**
+ * mig_debugfs_link - let them be found in VFIO's own directory of the device
+ * @mig: the device, registered; VFIO takes its directory away
+ */
+void mig_debugfs_link(struct vfio_pci_mig *mig)
+{
+#ifdef CONFIG_VFIO_DEBUGFS
+	struct vfio_device *vdev = &mig->core.vdev;
+	char *target = kasprintf(GFP_KERNEL, "../../vfio_pci_migration/%s",
+				 pci_name(mig->core.pdev));
+
+	if (target && !IS_ERR_OR_NULL(vdev->debug_root))
+		debugfs_create_symlink("vfio_pci_migration", vdev->debug_root,
+				       target);
+	kfree(target);
+#endif
 }
 
 /**

@@ -399,6 +399,8 @@ int vfio_pci_mig_probe(struct pci_dev *pdev,
 	if (ret)
 		goto hide;
 
+	mig_debugfs_link(mig);
+
 	pci_info(pdev, "%s: migration v1 (NDMA) and v2 (STOP_COPY, P2P%s), state up to %zu bytes, rings %s\n",
 		 backend->name,
 		 vdev->migration_flags & VFIO_MIGRATION_PRE_COPY ? ", PRE_COPY" : "",

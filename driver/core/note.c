@@ -217,6 +217,39 @@ void mig_note_reset(struct vfio_pci_mig *mig, const char *why, int ret)
 }
 
 /**
+ * mig_note_stream - a new stream begins
+ * @mig: the device
+ * @incoming: for RESUMING
+ */
+void mig_note_stream(struct vfio_pci_mig *mig, bool incoming)
+{
+	spin_lock(&mig->note.lock);
+	memset(&mig->note.so_far.stream[incoming], 0,
+	       sizeof(mig->note.so_far.stream[incoming]));
+	spin_unlock(&mig->note.lock);
+}
+
+/**
+ * mig_note_record - a record can be read, or has come in and is good
+ * @mig: the device
+ * @incoming: come in
+ * @record: its header
+ */
+void mig_note_record(struct vfio_pci_mig *mig, bool incoming,
+		     const struct vfio_mig_record *record)
+{
+	struct mig_last_stream *stream = &mig->note.so_far.stream[incoming];
+
+	spin_lock(&mig->note.lock);
+	stream->sequence = le32_to_cpu(record->sequence);
+	stream->records++;
+	stream->bytes += MIG_RECORD_SIZE(le32_to_cpu(record->length));
+	stream->whole = le16_to_cpu(record->type) == VFIO_MIG_RECORD_END;
+	spin_unlock(&mig->note.lock);
+	trace_mig_record(mig, incoming, record);
+}
+
+/**
  * mig_note_bytes - part of a stream has been read or written
  * @mig: the device
  * @incoming: written

@@ -11,14 +11,13 @@
 #include <linux/slab.h>
 
 #include "core.h"
-#include "trace.h"
 
 static void mig_session_taken(struct mig_parser *parser)
 {
 	struct mig_session *session =
 		container_of(parser, struct mig_session, parser);
 
-	trace_mig_record(session->mig, true, &parser->record);
+	mig_note_record(session->mig, true, &parser->record);
 }
 
 /**
@@ -60,6 +59,7 @@ struct mig_session *mig_session_alloc(struct vfio_pci_mig *mig, bool incoming)
 		mig_parser_init(&session->parser, &mig->self, session->buf,
 				session->size);
 	session->parser.taken = mig_session_taken;
+	mig_note_stream(mig, incoming);
 	return session;
 }
 
@@ -145,17 +145,15 @@ int mig_session_begin_locked(struct mig_session *session)
 	return mig_encode_begin(&session->encoder, &session->mig->self);
 }
 
-static void mig_session_trace(const struct mig_session *session)
+static void mig_session_note(const struct mig_session *session)
 {
 	const struct mig_encoder *enc = &session->encoder;
 	struct vfio_mig_record record;
 	size_t at = 0;
 
-	if (!trace_mig_record_enabled())
-		return;
 	while (at < enc->used) {
 		memcpy(&record, enc->buf + at, sizeof(record));
-		trace_mig_record(session->mig, false, &record);
+		mig_note_record(session->mig, false, &record);
 		at += MIG_RECORD_SIZE(le32_to_cpu(record.length));
 	}
 }
@@ -173,7 +171,7 @@ void mig_session_commit_locked(struct mig_session *session)
 	size_t rest;
 
 	lockdep_assert_held(&session->guard->mutex);
-	mig_session_trace(session);
+	mig_session_note(session);
 	/* What a user has been told the size of, it has taken. */
 	mig_session_ack_locked(session);
 	session->segment = 0;

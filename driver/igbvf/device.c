@@ -18,6 +18,7 @@
  *    makes of it, takes the link for down and the card out of service.
  */
 #include <linux/iopoll.h>
+#include <linux/string_helpers.h>
 
 #include "igbvf.h"
 #include "trace.h"
@@ -62,7 +63,7 @@ int igbvf_wait_enable(struct igbvf *vf, unsigned int ring, bool on)
 					IGBVF_POLL_US,
 					igbvf_timeout_us(igbvf_drain_timeout_ms),
 					false, vf, offset);
-	trace_igbvf_queue(vf, ring, on ? "on" : "off", began, ret);
+	trace_igbvf_queue(vf, ring, str_on_off(on), began, ret);
 	return ret;
 }
 

@@ -18,6 +18,7 @@ VF_UP = "/project/packaging/vf-up"
 TEST = "/artifacts/bin/v2_test"
 TRACING = Path("/sys/kernel/tracing")
 DEBUGFS = Path("/sys/kernel/debug/vfio_pci_migration")
+VFIO = Path("/sys/kernel/debug/vfio")   # CONFIG_VFIO_DEBUGFS
 VFS = ("0000:01:10.0", "0000:02:10.0")
 
 # Those of a move: its source is reset while it is saving.
@@ -70,7 +71,11 @@ def fresh() -> list[str]:
     """The status of a device that has done nothing."""
     want = {"state": "not open", "door": "none", "transitions": "0", "resets": "0", "refusals": "0",
             "bytes saved": "0", "bytes loaded": "0"}
-    return [f"{vf}: {_status(vf)}" for vf in VFS if _status(vf) != want]
+    faults = [f"{vf}: {_status(vf)}" for vf in VFS if _status(vf) != want]
+    if VFIO.is_dir():
+        links = {link.resolve() for link in VFIO.glob("*/vfio_pci_migration")}
+        faults += [f"VFIO's debugfs does not lead to {vf}" for vf in VFS if DEBUGFS / vf not in links]
+    return faults
 
 
 def moved() -> list[str]:
@@ -96,6 +101,9 @@ def moved() -> list[str]:
         arcs = sum(event.name == "mig_transition" and event.device == vf for event in events)
         if int(now["transitions"]) - int(old["transitions"]) != arcs or not arcs:
             faults.append(f"{vf}: {arcs} transitions traced, {old} -> {now}")
+        faults += [f"{vf}: last stream {way}: {now.get(f'last stream {way}')}" for way in ("out", "in")
+                   if not re.match(r"sequence \d+, \d+ records, \d+ bytes, whole$",
+                                   now.get(f"last stream {way}", ""))]
         if not int(now["bytes saved"]) or not int(now["bytes loaded"]) or not int(now["resets"]):
             faults.append(f"{vf}: {now}")
     return faults
@@ -132,7 +140,7 @@ def refused() -> list[str]:
         faults.append("no device counts a refusal")
     for vf in hit:
         last = _status(vf)["last refusal"]
-        if not re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC, -E[A-Z]+: \S", last):
+        if not re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC, -(E[A-Z]+|\d+): \S", last):
             faults.append(f"{vf}: last refusal: {last}")
     return faults
 

@@ -135,6 +135,10 @@ def _spelling(log: Path) -> Outcome:
     return _verdict(docs.spelling(log), log)
 
 
+def _coccinelle(log: Path) -> Outcome:
+    return _verdict(static.coccinelle(tree.for_series(SCRIPTS_OF)[1], log), log)
+
+
 def _kernel_doc(log: Path) -> Outcome:
     return _verdict(static.kernel_doc(*tree.for_series(SCRIPTS_OF), log), log)
 
@@ -242,6 +246,7 @@ def _computing() -> list[Step]:
             *steps, Step("build without faults", _build_without_faults),
             Step("sparse", _sparse), Step("checkpatch", _checkpatch),
             Step("kernel-doc", _kernel_doc), Step("docs", _docs), Step("spelling", _spelling),
+            Step("coccinelle", _coccinelle),
             *(Step(f"clang {series}", _clang(series)) for series in CLANG_ON), Step("packaging", _packaging)]
 
 

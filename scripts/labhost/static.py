@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Static checks of our C: sparse and clang through kbuild, the kernel's checkpatch and kernel-doc."""
+"""Static checks of our C: sparse and clang through kbuild; the kernel's checkpatch, kernel-doc
+and rules for coccinelle."""
 
 import fnmatch
 import lzma
@@ -15,7 +16,7 @@ CHECKPATCH_CONF = source.CHECKOUT / "scripts/checkpatch.conf"
 
 # What is taken out of the kernel's source; each must match something.
 _SCRIPTS = ("scripts/checkpatch.pl", "scripts/spelling.txt", "scripts/const_structs.checkpatch",
-            "tools/docs/kernel-doc", "tools/lib/python/kdoc/*.py")
+            "tools/docs/kernel-doc", "tools/lib/python/kdoc/*.py", "scripts/coccinelle/*.cocci")
 
 
 def _our_sources() -> list[str]:
@@ -105,6 +106,38 @@ def clang(version: str, log: Path) -> list[str]:
     found = [line for line in log.read_text(errors="replace").splitlines() if ours.match(line)]
     if status != 0 or not made:
         found.append(f"make ended with status {status} and made {len(made)} modules")
+    return found
+
+
+# Each rule says itself which options it wants. Those that only patch have no report mode,
+# and those in OCaml need its compiler.
+_COCCINELLE = """
+cd /lab/build
+find /lab/out/scripts/coccinelle -name '*.cocci' | sort | while read -r rule; do
+	grep -q '^virtual report' "$rule" && ! grep -q '@script:ocaml\|@initialize:ocaml' "$rule" || continue
+	echo "rule ${rule#/lab/out/scripts/coccinelle/}"
+	spatch --very-quiet -D report --cocci-file "$rule" \\
+		$(sed -n 's|^// *Options: *||p' "$rule") --dir driver || echo "error: status $?"
+done
+"""
+
+# mig_track_lock() returns with the lock held if it returns true.
+_COCCINELLE_KNOWN = re.compile(r"driver/core/dirty\.c:\d+:\S+: preceding lock")
+
+
+def coccinelle(version: str, log: Path) -> list[str]:
+    """What the kernel's semantic patches say about our files."""
+    tree = tools.get()
+    with cache.work(f"{log.parent.name}-{log.stem}") as work:
+        source.copy(_our_sources(), work)
+        binds = [chroot.Bind(_scripts(tree, version), "/lab/out"), chroot.Bind(work, "/lab/build", "rw")]
+        status = chroot.run(tree.path, ["sh", "-c", _COCCINELLE], binds, log=log)
+    lines = log.read_text(errors="replace").splitlines()
+    found = [line for line in lines
+             if line.startswith(("driver/", "error:")) and not _COCCINELLE_KNOWN.match(line)]
+    rules = sum(line.startswith("rule ") for line in lines)
+    if status or rules < 20:
+        found.append(f"coccinelle ended with status {status} after {rules} rules")
     return found
 
 

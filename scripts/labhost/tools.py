@@ -10,7 +10,7 @@ import subprocess
 
 from . import cache, say, tree
 
-PACKAGES = ("clang", "codespell", "dkms", "lld", "python3-sphinx")
+PACKAGES = ("clang", "coccinelle", "codespell", "dkms", "lld", "python3-sphinx")
 
 
 def _link(base: tree.Tree, path) -> None:
