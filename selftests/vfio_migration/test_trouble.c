@@ -847,36 +847,24 @@ TROUBLE(errors,
 }
 
 /*
- * The card of a function is lost: without power; or after a fatal error, at which
- * the kernel resets the link, what QEMU's cards do not survive. Afterwards the
- * machine has a card less, so this is the last test of all.
+ * The card of a function is without power. Afterwards the machine has a card less,
+ * so this is the last test of all. Not by a fatal error: the ports of QEMU do not
+ * come back from the reset of their link, and then igb, when the machine is
+ * switched off, disables a device twice.
  */
-static void lose(const char *bdf, bool by_error)
-{
-	char pf[PF_BDF_SIZE];
-	struct port port;
-
-	ASSERT_TRUE(pf_bdf(bdf, pf));
-	if (by_error && !aer_inject(pf, PCI_ERR_UNC_MALF_TLP, 0))
-		return;
-	port_open(&port, bdf);
-	port_power_off(&port);
-	close(port.config);
-}
-
-static void surprise(unsigned int which, u32 state, bool by_error)
+static void surprise(unsigned int which, u32 state)
 {
 	static struct state saved;
 	struct life life;
-	int event, ret;
+	struct port port;
 	pid_t pid;
 	u64 began;
 	u32 value;
+	int ret;
 
 	life_begin(&life, which);
 	life_leave_traces(&life);
 	vf_try_map_rings(&life.vf);
-	event = vf_error_event(&life.vf);
 	if (state != VFIO_DEVICE_STATE_RUNNING)
 		ASSERT_EQ(0, vf_set_state(&life.vf, state, &life.fd));
 	/*
@@ -884,10 +872,9 @@ static void surprise(unsigned int which, u32 state, bool by_error)
 	 * each of many registers, and the machine could not be switched off.
 	 */
 	ASSERT_TRUE(pf_set_link(life.vf.bdf, false));
-	lose(life.vf.bdf, by_error);
-	if (by_error)
-		th_log("told of the error: %d", wait_event(event, 2000));
-	close(event);
+	port_open(&port, life.vf.bdf);
+	port_power_off(&port);
+	close(port.config);
 
 	ret = pread(life.vf.fd, &value, 4, life.vf.bar + STATUS);
 	th_log("STATUS: %d, %#x; rings: %s", ret, value,
@@ -917,13 +904,13 @@ static void surprise(unsigned int which, u32 state, bool by_error)
 }
 
 TH_TEST(surprise, 300, true,
-	"the card loses its power under a working function, and another one has a "
-	"fatal error under a stopped function whose state can still be read: "
-	"ERROR, no reset, and everything can be closed and unbound")
+	"the card loses its power under a working function, and under a stopped "
+	"one whose state can still be read: ERROR, no reset, and everything can "
+	"be closed and unbound")
 {
 	th_context("RUNNING");
-	surprise(1, VFIO_DEVICE_STATE_RUNNING, false);
+	surprise(1, VFIO_DEVICE_STATE_RUNNING);
 	th_context("STOP_COPY");
-	surprise(0, VFIO_DEVICE_STATE_STOP_COPY, true);
+	surprise(0, VFIO_DEVICE_STATE_STOP_COPY);
 	th_count(TH_REMOVALS, 2);
 }
