@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
 """`lab check`: everything that can be said about the checkout, as one number.
 
-Steps that only compute run two at a time; machines run one after the other,
-because two of them on two cores would spoil each other's timing.
+Steps run two at a time, but for those with an inner guest: two of these on two
+cores would spoil each other's timing.
 """
 
 import concurrent.futures
@@ -187,7 +187,7 @@ def _uapi_test(program: str, series: str, accel: str | None, driver: str = "igbv
         line = (f"{SETUP} --driver {driver} {settings} && "
                 f"exec /artifacts/bin/{program} {options} {devices}")
         limit = UAPI_LIMIT * (SLOWER if series == tree.DEBUG else 1)
-        result = l1.run(l1.Request(series, ["sh", "-c", line], limit, accel=accel))
+        result = l1.run(l1.Request(series, ["sh", "-c", line], limit, accel=accel, shown=False))
         return _from_tap(result.output(), result.status, result.problems, result.job)
     return run
 
@@ -195,7 +195,7 @@ def _uapi_test(program: str, series: str, accel: str | None, driver: str = "igbv
 def _observe(series: str, accel: str | None) -> Callable:
     def run(_log: Path) -> Outcome:
         command = ["python3", "/project/scripts/l1/observe.py"]
-        result = l1.run(l1.Request(series, command, UAPI_LIMIT, accel=accel))
+        result = l1.run(l1.Request(series, command, UAPI_LIMIT, accel=accel, shown=False))
         return _from_tap(result.output(), result.status, result.problems, result.job)
     return run
 
@@ -250,23 +250,27 @@ def _computing() -> list[Step]:
             *(Step(f"clang {series}", _clang(series)) for series in CLANG_ON), Step("packaging", _packaging)]
 
 
-def _machines(accel: str | None) -> list[Step]:
-    return [Step("silicon facts 6.12", _uapi_test("silicon_test", "6.12", accel, "vfio-pci")),
-            Step(f"example {EXAMPLE_ON}", _uapi_test("edu_test", EXAMPLE_ON, accel, "edu-vfio-pci",
-                                                     "0000:03:00.0 0000:04:00.0")),
-            Step(f"observe {OBSERVE_ON}", _observe(OBSERVE_ON, accel)),
-            Step(f"time line {OBSERVE_ON}", _time_line(OBSERVE_ON, accel)),
-            *(Step(f"{door} test {series}", _uapi_test(f"{door}_test", series, accel))
-              for series in BOOTED for door in DOORS),
+def _programs(accel: str | None) -> list[Step]:
+    # What takes longest comes first.
+    return [Step(f"fault test {FAULTS_ON}", _uapi_test("fault_test", FAULTS_ON, accel)),
             *(Step(f"{name} {tree.DEBUG}", _uapi_test(f"{name}_test", tree.DEBUG, accel))
               for name in ("v2", "failnth")),
+            *(Step(f"{door} test {series}", _uapi_test(f"{door}_test", series, accel))
+              for series in BOOTED for door in DOORS),
             *(Step(f"drain test {series}", _uapi_test("drain_test", series, accel)) for series in DRAIN_ON),
             *(Step(f"dirty test {series}", _uapi_test("dirty_test", series, accel,
                                                       settings="--set dirty_tracking=Y"))
               for series in DIRTY_ON),
             Step(f"trouble test {TROUBLE_ON}", _uapi_test("trouble_test", TROUBLE_ON, accel,
                                                           options=f"-s '{SETUP}'")),
-            Step(f"fault test {FAULTS_ON}", _uapi_test("fault_test", FAULTS_ON, accel)),
+            Step("silicon facts 6.12", _uapi_test("silicon_test", "6.12", accel, "vfio-pci")),
+            Step(f"example {EXAMPLE_ON}", _uapi_test("edu_test", EXAMPLE_ON, accel, "edu-vfio-pci",
+                                                     "0000:03:00.0 0000:04:00.0")),
+            Step(f"observe {OBSERVE_ON}", _observe(OBSERVE_ON, accel))]
+
+
+def _guests(accel: str | None) -> list[Step]:
+    return [Step(f"time line {OBSERVE_ON}", _time_line(OBSERVE_ON, accel)),
             *(Step(f"refusals {door} {series}", _refusals(series, door, accel))
               for series, door in REFUSALS_OF),
             *(Step(f"demo {door} {series}", _demo(series, door, accel))
@@ -308,7 +312,7 @@ def _two_at_a_time(steps: list[Step], logs: Path) -> list[Outcome]:
 
 def names() -> list[str]:
     """What the steps are called."""
-    return [step.name for step in [*_computing(), *_machines(None)]]
+    return [step.name for step in [*_computing(), *_programs(None), *_guests(None)]]
 
 
 def _only(steps: list[Step], patterns: list[str]) -> list[Step]:
@@ -322,10 +326,11 @@ def run(accel: str | None, patterns: list[str]) -> int:
         if not fnmatch.filter(names(), pattern):
             raise say.LabError(f"no step is called '{pattern}'; 'lab check --list' names them")
     logs = Path(os.environ[FROZEN])
-    computing, machines = _only(_computing(), patterns), _only(_machines(accel), patterns)
-    steps = computing + machines
-    outcomes = _two_at_a_time(computing, logs)
-    outcomes += [_guarded(step, logs) for step in machines]
+    pairs = _only([*_computing(), *_programs(accel)], patterns)
+    singles = _only(_guests(accel), patterns)
+    steps = pairs + singles
+    outcomes = _two_at_a_time(pairs, logs)
+    outcomes += [_guarded(step, logs) for step in singles]
     total = sum((outcome.count for outcome in outcomes), tap.Count())
     say.info("all steps:")
     for step, outcome in zip(steps, outcomes):

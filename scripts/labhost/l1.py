@@ -38,6 +38,7 @@ class Request(NamedTuple):
     interactive: bool = False
     old: bool = False         # with /bookworm and what is there
     more: Path | None = None  # a directory for the job's
+    shown: bool = True        # what the command says; two at a time would mix
 
 
 class Result(NamedTuple):
@@ -100,7 +101,7 @@ class _Screen:
         self._job = job
         self._verbose = request.verbose
         self._tails = {}
-        if not request.interactive:
+        if request.shown and not request.interactive:
             self._tails["output.log"] = _Tail(job / "output.log")
 
     def pump(self, last: bool = False) -> None:

@@ -46,28 +46,12 @@ static void write_word(struct port *port, u32 offset, u16 value)
 
 void port_open(struct port *port, const char *bdf)
 {
-	unsigned int domain, bus;
 	char path[128];
 
 	ASSERT_TRUE(find_port(bdf, port->bdf));
 	snprintf(path, sizeof(path), SYSFS "/%s/config", port->bdf);
 	port->config = open(path, O_RDWR | O_CLOEXEC);
 	ASSERT_LE(0, port->config);
-	ASSERT_EQ(2, sscanf(bdf, "%x:%x", &domain, &bus));
-	port->bus = bus;
-	port->command = read_word(port, PCI_COMMAND) | PCI_COMMAND_MEMORY;
-}
-
-void port_cut(struct port *port)
-{
-	write_word(port, PCI_COMMAND, port->command & ~PCI_COMMAND_MEMORY);
-	write_word(port, PCI_SECONDARY_BUS, 0);
-}
-
-void port_mend(struct port *port)
-{
-	write_word(port, PCI_SECONDARY_BUS, port->bus | port->bus << 8);
-	write_word(port, PCI_COMMAND, port->command);
 }
 
 static u8 find_express(struct port *port)
