@@ -12,10 +12,13 @@
 #include <unistd.h>
 
 #include "harness.h"
+#include "pf.h"
 #include "port.h"
 #include "vfio.h"
 
 #define SYSFS	"/sys/bus/pci/devices"
+
+#define PORT_BDF_SIZE	16
 
 /* A card's place in sysfs is below its port. */
 static bool find_port(const char *bdf, char name[PORT_BDF_SIZE])
@@ -29,51 +32,96 @@ static bool find_port(const char *bdf, char name[PORT_BDF_SIZE])
 	return strlen(name) == strlen("0000:00:00.0");
 }
 
-static u16 read_word(struct port *port, u32 offset)
+/* Config space, of which the kernel is to know nothing. */
+static int open_config(const char *bdf)
+{
+	char path[128];
+	int fd;
+
+	snprintf(path, sizeof(path), SYSFS "/%s/config", bdf);
+	fd = open(path, O_RDWR | O_CLOEXEC);
+	ASSERT_LE(0, fd);
+	return fd;
+}
+
+static u16 read_word(int config, u32 offset)
 {
 	__le16 value = 0;
 
-	ASSERT_EQ(2, pread(port->config, &value, 2, offset));
+	ASSERT_EQ(2, pread(config, &value, 2, offset));
 	return le16toh(value);
 }
 
-static void write_word(struct port *port, u32 offset, u16 value)
+static void write_word(int config, u32 offset, u16 value)
 {
 	__le16 word = htole16(value);
 
-	ASSERT_EQ(2, pwrite(port->config, &word, 2, offset));
+	ASSERT_EQ(2, pwrite(config, &word, 2, offset));
 }
 
-void port_open(struct port *port, const char *bdf)
+static u32 find_sriov(int config)
 {
-	char path[128];
+	u32 at = PCI_CFG_SPACE_SIZE;
 
-	ASSERT_TRUE(find_port(bdf, port->bdf));
-	snprintf(path, sizeof(path), SYSFS "/%s/config", port->bdf);
-	port->config = open(path, O_RDWR | O_CLOEXEC);
-	ASSERT_LE(0, port->config);
+	while (at && read_word(config, at) != PCI_EXT_CAP_ID_SRIOV)
+		at = read_word(config, at + 2) >> 4;
+	ASSERT_NE(0u, at);
+	return at;
 }
 
-static u8 find_express(struct port *port)
+static void switch_vfs(const char *bdf, bool on)
 {
-	u8 at = read_word(port, PCI_CAPABILITY_LIST) & 0xff;
+	const u16 bits = PCI_SRIOV_CTRL_VFE | PCI_SRIOV_CTRL_MSE;
+	char pf[PF_BDF_SIZE];
+	int config;
+	u32 at;
+
+	ASSERT_TRUE(pf_bdf(bdf, pf));
+	config = open_config(pf);
+	at = find_sriov(config) + PCI_SRIOV_CTRL;
+	write_word(config, at, on ? read_word(config, at) | bits :
+				    read_word(config, at) & ~bits);
+	close(config);
+}
+
+void vfs_vanish(const char *bdf)
+{
+	switch_vfs(bdf, false);
+}
+
+void vfs_return(const char *bdf)
+{
+	switch_vfs(bdf, true);
+	/* PCI Express r6.0, 9.3.3.3.1 */
+	sleep_ms(100);
+}
+
+static u32 find_express(int config)
+{
+	u8 at = read_word(config, PCI_CAPABILITY_LIST) & 0xff;
 	u16 head;
 
 	for (; at; at = head >> 8) {
-		head = read_word(port, at);
+		head = read_word(config, at);
 		if ((head & 0xff) == PCI_CAP_ID_EXP)
-			return at;
+			break;
 	}
-	th_log("%s has no PCIe capability", port->bdf);
-	th_abort();
+	ASSERT_NE(0, at);
+	return at;
 }
 
-void port_power_off(struct port *port)
+void port_power_off(const char *bdf)
 {
-	u32 at = find_express(port) + PCI_EXP_SLTCTL;
+	char port[PORT_BDF_SIZE];
+	int config;
+	u32 at;
 
-	write_word(port, at, read_word(port, at) |
+	ASSERT_TRUE(find_port(bdf, port));
+	config = open_config(port);
+	at = find_express(config) + PCI_EXP_SLTCTL;
+	write_word(config, at, read_word(config, at) |
 		   PCI_EXP_SLTCTL_PWR_IND_OFF | PCI_EXP_SLTCTL_PWR_OFF);
+	close(config);
 }
 
 int port_remove(const char *bdf)

@@ -48,7 +48,7 @@ static void pf_link_back(void)
 	ASSERT_TRUE(pf_wait_link(vf_bdf[0], LINK_MS));
 }
 
-/* A test that has failed may have left something down, cut, or removed. */
+/* A test that has failed may have left something down or removed. */
 static void scene_mend(void)
 {
 	if (setup_command && (port_rescan() || system(setup_command)))
@@ -107,20 +107,6 @@ static void life_leave_traces(struct life *life)
 	vf_write(&life->vf, VMBMEM(1), 1400);
 	vf_write(&life->vf, VMBMEM(7), 0xc0ffee);
 	vf_write(&life->vf, V2PMAILBOX, V2P_REQ);
-}
-
-/*
- * Has the PF's driver come to rest? It must not be at work when its card does not
- * answer: it would wait for an interrupt that it has not unmasked, for ever.
- */
-static void life_settle(struct life *life)
-{
-	u64 limit = time_ms() + PF_MS;
-
-	while (!(vf_read(&life->vf, VMBMEM(0)) & MSG_ACK)) {
-		ASSERT_LE(time_ms(), limit);
-		sleep_ms(1);
-	}
 }
 
 static void life_end(struct life *life)
@@ -317,15 +303,10 @@ static void name_place(const struct place *place, const char *what)
 /* Into ERROR: it does not answer for a moment, when it is to be made quiet. */
 static void enter_error(struct life *life)
 {
-	struct port port;
-
-	port_open(&port, life->vf.bdf);
-	life_settle(life);
-	port_cut(&port);
+	vfs_vanish(life->vf.bdf);
 	EXPECT_EQ(-ENODEV, vf_set_state(&life->vf,
 					VFIO_DEVICE_STATE_RUNNING_P2P, NULL));
-	port_mend(&port);
-	close(port.config);
+	vfs_return(life->vf.bdf);
 }
 
 /* false: this kernel has no such state. */
@@ -508,7 +489,6 @@ TROUBLE(cut_off,
 		  VFIO_DEVICE_STATE_RESUMING },
 	};
 	struct life life;
-	struct port port;
 	unsigned int n;
 	u64 began;
 	int ret;
@@ -518,10 +498,8 @@ TROUBLE(cut_off,
 		th_context("%s", cases[n].name);
 		life_begin(&life, 0);
 		life_leave_traces(&life);
-		port_open(&port, life.vf.bdf);
-		life_settle(&life);
 		ASSERT_EQ(0, try_state(&life, cases[n].from, PROMPT_MS));
-		port_cut(&port);
+		vfs_vanish(life.vf.bdf);
 		ret = try_state(&life, cases[n].to, PROMPT_MS);
 		EXPECT_EQ(-ENODEV, ret);
 		EXPECT_STATE(VFIO_DEVICE_STATE_ERROR, &life.vf);
@@ -529,8 +507,7 @@ TROUBLE(cut_off,
 		EXPECT_EQ(-ENODEV, vf_reset(&life.vf));
 		expect_prompt(began, PROMPT_MS, "the reset");
 		EXPECT_STATE(VFIO_DEVICE_STATE_ERROR, &life.vf);
-		port_mend(&port);
-		close(port.config);
+		vfs_return(life.vf.bdf);
 		EXPECT_STATE(VFIO_DEVICE_STATE_ERROR, &life.vf);
 		EXPECT_EQ(-EIO, try_state(&life, VFIO_DEVICE_STATE_RUNNING,
 					  PROMPT_MS));
@@ -541,9 +518,6 @@ TROUBLE(cut_off,
 		life_end(&life);
 	}
 	th_context("at the end");
-	/* The PF's driver may have missed what the function missed. */
-	ASSERT_TRUE(pf_set_link(vf_bdf[0], false));
-	pf_link_back();
 	expect_works();
 }
 
@@ -598,8 +572,7 @@ TROUBLE(unload_in_use,
 	unsigned int n;
 
 	life_begin(&life, 0);
-	/* Not from ERROR: that would need the PF's help. */
-	for (n = VFIO_DEVICE_STATE_STOP; n < PLACES_V2; n++) {
+	for (n = 0; n < PLACES_V2; n++) {
 		place = place_at(n);
 		name_place(&place, "unload");
 		if (!enter(&life, &place))
@@ -855,7 +828,6 @@ static void surprise(unsigned int which, u32 state)
 {
 	static struct state saved;
 	struct life life;
-	struct port port;
 	pid_t pid;
 	u64 began;
 	u32 value;
@@ -871,9 +843,7 @@ static void surprise(unsigned int which, u32 state)
 	 * each of many registers, and the machine could not be switched off.
 	 */
 	ASSERT_TRUE(pf_set_link(life.vf.bdf, false));
-	port_open(&port, life.vf.bdf);
-	port_power_off(&port);
-	close(port.config);
+	port_power_off(life.vf.bdf);
 
 	ret = pread(life.vf.fd, &value, 4, life.vf.bar + STATUS);
 	th_log("STATUS: %d, %#x; rings: %s", ret, value,
