@@ -156,17 +156,31 @@ struct mig_so_far {
 };
 
 /**
+ * struct mig_accesses - how often the backend has accessed its registers
+ * @reads: reads
+ * @writes: writes
+ */
+struct mig_accesses {
+	unsigned long reads;
+	unsigned long writes;
+};
+
+/**
  * struct mig_note - notes about a device, see note.c
- * @lock: protects all but @limit
+ * @lock: protects all but @limit, @step and @phase
  * @limit: for lines in the kernel's log
  * @told: the reason of the refusal to come is there already
  * @so_far: what has happened
+ * @step: accesses when the step that is being done began; state lock
+ * @phase: the same of its phase
  */
 struct mig_note {
 	spinlock_t lock;	/* innermost */
 	struct ratelimit_state limit;
 	bool told;
 	struct mig_so_far so_far;
+	struct mig_accesses step;
+	struct mig_accesses phase;
 };
 
 /**
@@ -259,6 +273,7 @@ struct mig_dirty {
  * @nr_standins: number of @standin
  * @dirty: pages that the device may write
  * @window: v1
+ * @accesses: of its registers; io_lock
  * @note: for people
  * @debugfs: directory of the device in debugfs; an ERR_PTR without
  * @faults: injected faults; exists only where they are compiled in
@@ -294,6 +309,7 @@ struct vfio_pci_mig {
 	unsigned int nr_standins;
 	struct mig_dirty dirty;
 	struct mig_window window;
+	struct mig_accesses accesses;
 	struct mig_note note;
 	struct dentry *debugfs;
 #ifdef CONFIG_VFIO_PCI_MIGRATION_FAULTS
@@ -455,6 +471,7 @@ enum mig_point {
 int mig_fault(struct vfio_pci_mig *mig, unsigned int point);
 int mig_fault_record(struct vfio_pci_mig *mig, u16 type, bool get);
 void mig_fault_answer(struct vfio_pci_mig *mig);
+bool mig_fault_silent(struct vfio_pci_mig *mig);
 int mig_fault_init(struct vfio_pci_mig *mig);
 void mig_fault_debugfs(struct vfio_pci_mig *mig, struct dentry *dir);
 void mig_fault_free(struct vfio_pci_mig *mig);
@@ -471,6 +488,11 @@ static inline int mig_fault_record(struct vfio_pci_mig *mig, u16 type, bool get)
 
 static inline void mig_fault_answer(struct vfio_pci_mig *mig)
 {
+}
+
+static inline bool mig_fault_silent(struct vfio_pci_mig *mig)
+{
+	return false;
 }
 
 static inline int mig_fault_init(struct vfio_pci_mig *mig)

@@ -200,7 +200,7 @@ int vfio_pci_mig_fault(struct vfio_pci_mig *mig, unsigned int point)
 EXPORT_SYMBOL_GPL(vfio_pci_mig_fault);
 
 /**
- * vfio_pci_mig_silent - does the device not answer
+ * mig_fault_silent - does the device not answer
  * @mig: the device
  *
  * For the backend's access to registers: reads give all ones then, and what is
@@ -208,11 +208,10 @@ EXPORT_SYMBOL_GPL(vfio_pci_mig_fault);
  *
  * Return: true until the user resets or closes it.
  */
-bool vfio_pci_mig_silent(struct vfio_pci_mig *mig)
+bool mig_fault_silent(struct vfio_pci_mig *mig)
 {
 	return READ_ONCE(mig->faults->silent);
 }
-EXPORT_SYMBOL_GPL(vfio_pci_mig_silent);
 
 /**
  * mig_fault_answer - the user has reset the device: it answers again
@@ -266,7 +265,7 @@ static int mig_fault_show(struct seq_file *file, void *unused)
 	if (last != MIG_POINT_ANY)
 		seq_printf(file, "# the last fault was at %s\n",
 			   mig_fault_name(mig, last, buf, sizeof(buf)));
-	if (vfio_pci_mig_silent(mig))
+	if (mig_fault_silent(mig))
 		seq_puts(file, "# the device does not answer\n");
 	return 0;
 }

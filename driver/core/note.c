@@ -82,9 +82,28 @@ int mig_note_refusal(struct vfio_pci_mig *mig, int error, const char *reason)
 	return error;
 }
 
+static struct mig_accesses mig_accesses(const struct vfio_pci_mig *mig)
+{
+	return (struct mig_accesses) {
+		.reads = READ_ONCE(mig->accesses.reads),
+		.writes = READ_ONCE(mig->accesses.writes),
+	};
+}
+
+static struct mig_accesses mig_accesses_since(const struct vfio_pci_mig *mig,
+					      const struct mig_accesses *since)
+{
+	struct mig_accesses now = mig_accesses(mig);
+
+	return (struct mig_accesses) {
+		.reads = now.reads - since->reads,
+		.writes = now.writes - since->writes,
+	};
+}
+
 /**
  * mig_note_begin - something begins that may take a while
- * @mig: the device
+ * @mig: the device; the state lock is held
  * @doing: what, a constant string
  *
  * Return: the time.
@@ -98,12 +117,14 @@ ktime_t mig_note_begin(struct vfio_pci_mig *mig, const char *doing)
 	note->so_far.doing = doing;
 	note->so_far.since = now;
 	spin_unlock(&note->lock);
+	note->step = mig_accesses(mig);
+	note->phase = note->step;
 	return now;
 }
 
 /**
  * mig_note_phase - a part of it has come to its end
- * @mig: the device
+ * @mig: the device; the state lock is held
  * @phase: which, a constant string
  * @began: when that began
  *
@@ -112,7 +133,11 @@ ktime_t mig_note_begin(struct vfio_pci_mig *mig, const char *doing)
 ktime_t mig_note_phase(struct vfio_pci_mig *mig, const char *phase,
 		       ktime_t began)
 {
-	trace_mig_phase(mig, phase, began);
+	struct mig_note *note = &mig->note;
+	struct mig_accesses accesses = mig_accesses_since(mig, &note->phase);
+
+	trace_mig_phase(mig, phase, began, &accesses);
+	note->phase = mig_accesses(mig);
 	return ktime_get();
 }
 
@@ -136,10 +161,12 @@ static void mig_note_end(struct vfio_pci_mig *mig)
 int mig_note_step(struct vfio_pci_mig *mig, enum mig_step step, bool undo,
 		  ktime_t began, int ret)
 {
+	struct mig_accesses accesses;
 	char reason[MIG_NOTE_REASON];
 
 	mig_note_end(mig);
-	trace_mig_step(mig, mig_step_name(step), undo, began, ret);
+	accesses = mig_accesses_since(mig, &mig->note.step);
+	trace_mig_step(mig, mig_step_name(step), undo, began, ret, &accesses);
 	if (ret) {
 		scnprintf(reason, sizeof(reason), "%s%s fails",
 			  undo ? "undoing " : "", mig_step_name(step));
@@ -156,7 +183,7 @@ int mig_note_step(struct vfio_pci_mig *mig, enum mig_step step, bool undo,
 void mig_note_load(struct vfio_pci_mig *mig, ktime_t began)
 {
 	mig_note_end(mig);
-	trace_mig_phase(mig, "load", began);
+	mig_note_phase(mig, "load", began);
 }
 
 /**

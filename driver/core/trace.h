@@ -52,14 +52,17 @@ TRACE_EVENT(mig_transition,
 
 TRACE_EVENT(mig_step,
 	TP_PROTO(struct vfio_pci_mig *mig, const char *step, bool undo,
-		 ktime_t began, int ret),
-	TP_ARGS(mig, step, undo, began, ret),
+		 ktime_t began, int ret,
+		 const struct mig_accesses *accesses),
+	TP_ARGS(mig, step, undo, began, ret, accesses),
 	TP_STRUCT__entry(
 		__array(char, dev, MIG_TRACE_DEV)
 		__array(char, step, MIG_TRACE_WORD)
 		__field(bool, undo)
 		__field(s64, us)
 		__field(int, ret)
+		__field(unsigned long, reads)
+		__field(unsigned long, writes)
 	),
 	TP_fast_assign(
 		strscpy(__entry->dev, pci_name(mig->core.pdev), MIG_TRACE_DEV);
@@ -67,26 +70,34 @@ TRACE_EVENT(mig_step,
 		__entry->undo = undo;
 		__entry->us = ktime_us_delta(ktime_get(), began);
 		__entry->ret = ret;
+		__entry->reads = accesses->reads;
+		__entry->writes = accesses->writes;
 	),
-	TP_printk("%s step='%s' undo=%d us=%lld ret=%d", __entry->dev,
-		  __entry->step, __entry->undo, __entry->us, __entry->ret)
+	TP_printk("%s step='%s' undo=%d us=%lld ret=%d reads=%lu writes=%lu",
+		  __entry->dev, __entry->step, __entry->undo, __entry->us,
+		  __entry->ret, __entry->reads, __entry->writes)
 );
 
 TRACE_EVENT(mig_phase,
-	TP_PROTO(struct vfio_pci_mig *mig, const char *phase, ktime_t began),
-	TP_ARGS(mig, phase, began),
+	TP_PROTO(struct vfio_pci_mig *mig, const char *phase, ktime_t began,
+		 const struct mig_accesses *accesses),
+	TP_ARGS(mig, phase, began, accesses),
 	TP_STRUCT__entry(
 		__array(char, dev, MIG_TRACE_DEV)
 		__array(char, phase, MIG_TRACE_WORD)
 		__field(s64, us)
+		__field(unsigned long, reads)
+		__field(unsigned long, writes)
 	),
 	TP_fast_assign(
 		strscpy(__entry->dev, pci_name(mig->core.pdev), MIG_TRACE_DEV);
 		strscpy(__entry->phase, phase, MIG_TRACE_WORD);
 		__entry->us = ktime_us_delta(ktime_get(), began);
+		__entry->reads = accesses->reads;
+		__entry->writes = accesses->writes;
 	),
-	TP_printk("%s phase='%s' us=%lld", __entry->dev, __entry->phase,
-		  __entry->us)
+	TP_printk("%s phase='%s' us=%lld reads=%lu writes=%lu", __entry->dev,
+		  __entry->phase, __entry->us, __entry->reads, __entry->writes)
 );
 
 TRACE_EVENT(mig_record,

@@ -156,6 +156,8 @@ extern const struct pci_error_handlers vfio_pci_mig_err_handlers;
 void *vfio_pci_mig_priv(struct vfio_pci_mig *mig);
 struct pci_dev *vfio_pci_mig_pdev(struct vfio_pci_mig *mig);
 void __iomem *vfio_pci_mig_bar(struct vfio_pci_mig *mig, unsigned int bar);
+u32 vfio_pci_mig_rd32(struct vfio_pci_mig *mig, const void __iomem *reg);
+void vfio_pci_mig_wr32(struct vfio_pci_mig *mig, void __iomem *reg, u32 value);
 bool vfio_pci_mig_quiet(struct vfio_pci_mig *mig);
 void vfio_pci_mig_set_features(struct vfio_pci_mig *mig, u64 required,
 			       u64 known);
@@ -175,17 +177,11 @@ void vfio_pci_mig_warn(struct vfio_pci_mig *mig, const char *fmt, ...);
 
 #ifdef CONFIG_VFIO_PCI_MIGRATION_FAULTS
 int vfio_pci_mig_fault(struct vfio_pci_mig *mig, unsigned int point);
-bool vfio_pci_mig_silent(struct vfio_pci_mig *mig);
 #else
 static inline int vfio_pci_mig_fault(struct vfio_pci_mig *mig,
 				     unsigned int point)
 {
 	return 0;
-}
-
-static inline bool vfio_pci_mig_silent(struct vfio_pci_mig *mig)
-{
-	return false;
 }
 #endif
 

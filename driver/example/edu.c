@@ -119,14 +119,12 @@ struct edu {
 
 static u32 edu_rd(struct edu *edu, u32 offset)
 {
-	return vfio_pci_mig_silent(edu->mig) ? U32_MAX :
-					       ioread32(edu->io + offset);
+	return vfio_pci_mig_rd32(edu->mig, edu->io + offset);
 }
 
 static void edu_wr(struct edu *edu, u32 offset, u32 value)
 {
-	if (!vfio_pci_mig_silent(edu->mig))
-		iowrite32(value, edu->io + offset);
+	vfio_pci_mig_wr32(edu->mig, edu->io + offset, value);
 }
 
 static int edu_wait(struct edu *edu, u32 offset, u32 bit)

@@ -275,16 +275,12 @@ static inline struct igbvf *igbvf_from_mig(struct vfio_pci_mig *mig)
 
 static inline u32 igbvf_rd(struct igbvf *vf, u32 offset)
 {
-	if (vfio_pci_mig_silent(vf->mig))
-		return U32_MAX;
-	return ioread32(vf->io + offset);
+	return vfio_pci_mig_rd32(vf->mig, vf->io + offset);
 }
 
 static inline void igbvf_wr(struct igbvf *vf, u32 offset, u32 value)
 {
-	if (vfio_pci_mig_silent(vf->mig))
-		return;
-	iowrite32(value, vf->io + offset);
+	vfio_pci_mig_wr32(vf->mig, vf->io + offset, value);
 }
 
 /* All registers read as ones when the function does not answer. */

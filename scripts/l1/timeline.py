@@ -76,13 +76,18 @@ def _transition(event: Event) -> str:
     return f"{line} {_ms(event.took)}{_bad(event)}".rstrip()
 
 
+def _accesses(event: Event) -> str:
+    reads, writes = event.data.get("reads", "0"), event.data.get("writes", "0")
+    return "" if reads == writes == "0" else f" ({reads} reads, {writes} writes)"
+
+
 def _step(event: Event) -> str:
     undo = "undo " if event.data["undo"] == "1" else ""
-    return f"  {undo}{event.data['step']} {_ms(event.took)}{_bad(event)}".rstrip()
+    return f"  {undo}{event.data['step']} {_ms(event.took)}{_accesses(event)}{_bad(event)}".rstrip()
 
 
 def _phase(event: Event) -> str:
-    return f"    {event.data['phase']} {_ms(event.took)}".rstrip()
+    return f"    {event.data['phase']} {_ms(event.took)}{_accesses(event)}".rstrip()
 
 
 def _record(event: Event) -> str:

@@ -204,6 +204,7 @@ TEST_ALONE(move,
 
 	edu_open_both(vf, &iommu);
 	dirty(&vf[0]);
+	EXPECT_TRUE(vf_wait_interrupt(&vf[0], 0, 5000));
 	for (n = 0; n < 4; n++, at = !at) {
 		th_context("round %u", n);
 		vf_all_interrupts(&vf[at]);
