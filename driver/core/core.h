@@ -424,6 +424,8 @@ void mig_io_unlock(struct vfio_pci_mig *mig);
 bool mig_memory_enabled(struct vfio_pci_mig *mig);
 void mig_bus_block(struct vfio_pci_mig *mig);
 void mig_bus_unblock(struct vfio_pci_mig *mig);
+bool mig_present(struct vfio_pci_mig *mig);
+int mig_check_present(struct vfio_pci_mig *mig);
 int mig_wait_transactions(struct vfio_pci_mig *mig);
 void mig_wait_interrupts(struct vfio_pci_mig *mig);
 int mig_reset_function(struct vfio_pci_mig *mig);

@@ -93,8 +93,11 @@ EXPORT_SYMBOL_GPL(vfio_pci_mig_changed);
 void vfio_pci_mig_broken(struct vfio_pci_mig *mig, const char *reason)
 {
 	lockdep_assert_held(&mig->guard->mutex);
+	/* Only the first reason is one, the others follow from it. */
+	if (!mig->broken)
+		dev_err_ratelimited(&mig->core.pdev->dev, "device lost: %s\n",
+				    reason);
 	mig->broken = true;
-	dev_err_ratelimited(&mig->core.pdev->dev, "device lost: %s\n", reason);
 	mig_note_reason(mig, reason);
 }
 EXPORT_SYMBOL_GPL(vfio_pci_mig_broken);
@@ -254,6 +257,10 @@ static long mig_ioctl(struct vfio_device *vdev, unsigned int cmd,
 			return -EINVAL;
 		return mig_compat_ioctl(vdev, cmd, arg);
 	case VFIO_DEVICE_RESET:
+		/* The PCI core would wait for it for a minute, with locks held. */
+		if (!mig_present(mig))
+			return -ENODEV;
+		fallthrough;
 	case VFIO_DEVICE_PCI_HOT_RESET:
 		ret = mig_compat_ioctl(vdev, cmd, arg);
 		mig_guard_settle(mig->guard);

@@ -137,18 +137,54 @@ void mig_bus_unblock(struct vfio_pci_mig *mig)
 }
 
 /**
+ * mig_present - does the function answer at all
+ * @mig: the device
+ *
+ * Registers of a function that is not there read as all ones on most machines,
+ * but not on all: QEMU answers zeros, with which every queue seems to stop and to
+ * start as it should. Config space reads as all ones everywhere (PCI Express
+ * r6.0, 2.3.2), which no working function has in COMMAND.
+ *
+ * Return: true if it does.
+ */
+bool mig_present(struct vfio_pci_mig *mig)
+{
+	u16 command;
+
+	pci_read_config_word(mig->core.pdev, PCI_COMMAND, &command);
+	return !PCI_POSSIBLE_ERROR(command);
+}
+
+/**
+ * mig_check_present - a device that does not answer is broken
+ * @mig: the device; the state lock is held
+ *
+ * Return: 0 or -ENODEV.
+ */
+int mig_check_present(struct vfio_pci_mig *mig)
+{
+	if (mig_present(mig))
+		return 0;
+	vfio_pci_mig_broken(mig, "it does not answer");
+	return -ENODEV;
+}
+
+/**
  * mig_wait_transactions - wait until the function's requests are answered
  * @mig: the device, stopped by its backend
  *
  * Bounded by the PCI core (PCIe r6.0, 7.5.3.5 "Transactions Pending").
  *
  * Return: 0; or -ETIMEDOUT, and the device is broken: what is under way may
- * still write to memory.
+ * still write to memory; or as mig_check_present().
  */
 int mig_wait_transactions(struct vfio_pci_mig *mig)
 {
+	int ret = mig_check_present(mig);
 	u16 status;
 
+	if (ret)
+		return ret;
 	if (!pcie_capability_read_word(mig->core.pdev, PCI_EXP_DEVSTA,
 				       &status) &&
 	    (status & PCI_EXP_DEVSTA_TRPND))
@@ -218,7 +254,8 @@ void mig_wait_interrupts(struct vfio_pci_mig *mig)
  * Config space, MSI-X included, is as before afterwards.
  *
  * Return: 0; -EAGAIN while somebody else has the PCI device, such as an unbind:
- * nothing has been done; other -errno: broken.
+ * nothing has been done; other -errno: broken. A function that is not there is
+ * not reset: the PCI core would wait for it for a minute.
  */
 int mig_reset_function(struct vfio_pci_mig *mig)
 {
@@ -226,6 +263,9 @@ int mig_reset_function(struct vfio_pci_mig *mig)
 	int ret;
 
 	lockdep_assert_held(&mig->guard->mutex);
+	ret = mig_check_present(mig);
+	if (ret)
+		return ret;
 	down_write(&mig->core.memory_lock);
 	mig_compat_zap_bars(&mig->core);
 	/* Our own reset_done is not to take this for the user's reset. */

@@ -23,6 +23,10 @@ static int mig_step_quiesce(struct vfio_pci_mig *mig)
 	ktime_t began = ktime_get();
 	int ret;
 
+	ret = mig_check_present(mig);
+	if (ret)
+		return ret;
+
 	/* What the user has told the device so far shall still be done. */
 	mig_dirty_forward(mig);
 	mig_dirty_hold(mig);
@@ -61,6 +65,10 @@ static int mig_step_release(struct vfio_pci_mig *mig)
 {
 	ktime_t began = ktime_get();
 	int ret;
+
+	ret = mig_check_present(mig);
+	if (ret)
+		return ret;
 
 	mig_dirty_hold(mig);
 	mig_dirty_prepare(mig);

@@ -490,7 +490,6 @@ int igbvf_reset(struct vfio_pci_mig *mig)
 	int ret = 0;
 
 	memset(&vf->hw, 0, sizeof(vf->hw));
-	memset(&vf->mbx, 0, sizeof(vf->mbx));
 	memset(&vf->pf, 0, sizeof(vf->pf));
 	memset(vf->stats_offset, 0, sizeof(vf->stats_offset));
 	vf->raised = 0;
@@ -500,7 +499,7 @@ int igbvf_reset(struct vfio_pci_mig *mig)
 	vf->start_over = false;
 	vf->track.stale = true;
 
-	igbvf_wr(vf, IGBVF_V2PMAILBOX, 0);
+	igbvf_mbx_reset(vf);
 	igbvf_wr(vf, IGBVF_EIMC, IGBVF_VECTOR_MASK);
 	igbvf_wr(vf, IGBVF_IVAR_MISC, 0);
 

@@ -329,7 +329,8 @@ u32 igbvf_mbx_read_control(struct igbvf *vf);
 void igbvf_mbx_write_control(struct igbvf *vf, u32 value);
 void igbvf_mbx_quiesce(struct igbvf *vf);
 void igbvf_mbx_release(struct igbvf *vf);
-bool igbvf_mbx_news(const struct igbvf *vf);
+bool igbvf_mbx_news(struct igbvf *vf);
+void igbvf_mbx_reset(struct igbvf *vf);
 int igbvf_mbx_wait_pf(struct igbvf *vf);
 int igbvf_mbx_call(struct igbvf *vf, const u32 *request, unsigned int words,
 		   u32 *reply, unsigned int reply_words);

@@ -44,10 +44,10 @@ static bool igbvf_mbx_is_answer(struct igbvf *vf)
 }
 
 /*
- * Look at the hardware. Reading V2PMAILBOX clears bits there, so they are kept
- * for the guest.
+ * Take over what the PF has said. Reading V2PMAILBOX clears bits there, so they
+ * are kept for the guest.
  */
-static u32 igbvf_mbx_look(struct igbvf *vf)
+static u32 igbvf_mbx_collect(struct igbvf *vf)
 {
 	u32 control = igbvf_rd(vf, IGBVF_V2PMAILBOX);
 
@@ -55,7 +55,6 @@ static u32 igbvf_mbx_look(struct igbvf *vf)
 		return control;
 
 	vf->mbx.r2c |= control & IGBVF_V2P_R2C;
-	vf->mbx.owned = control & IGBVF_V2P_VFU;
 	if (control & IGBVF_V2P_PFSTS) {
 		vf->mbx.unread = true;
 		igbvf_mbx_mem_from_hw(vf);
@@ -67,6 +66,16 @@ static u32 igbvf_mbx_look(struct igbvf *vf)
 			igbvf_pf_answered(vf, vf->mbx.request, vf->mbx.mem);
 		}
 	}
+	return control;
+}
+
+/* Look at the hardware, which has all that the guest has done. */
+static u32 igbvf_mbx_look(struct igbvf *vf)
+{
+	u32 control = igbvf_mbx_collect(vf);
+
+	if (!igbvf_gone(control))
+		vf->mbx.owned = control & IGBVF_V2P_VFU;
 	return control;
 }
 
@@ -175,12 +184,17 @@ void igbvf_mbx_quiesce(struct igbvf *vf)
  * igbvf_mbx_news - is there something in the mailbox that the guest should see?
  * @vf: the device, quiet
  *
- * It is what the "other" interrupt stands for.
+ * It is what the "other" interrupt stands for. What the PF has said while the
+ * device was quiet is among it, unless the guest is using the buffer: then it
+ * looks by itself.
  *
  * Return: true if there is.
  */
-bool igbvf_mbx_news(const struct igbvf *vf)
+bool igbvf_mbx_news(struct igbvf *vf)
 {
+	if (!vf->mbx.unread && !vf->mbx.owned &&
+	    !(vf->mbx.held & IGBVF_V2P_REQ))
+		igbvf_mbx_collect(vf);
 	return vf->mbx.r2c || vf->mbx.unread || vf->start_over;
 }
 
@@ -200,6 +214,25 @@ static int igbvf_mbx_own(struct igbvf *vf, u32 *stash)
 		usleep_range(IGBVF_MAILBOX_POLL_US, 2 * IGBVF_MAILBOX_POLL_US);
 	}
 	return -EBUSY;
+}
+
+/**
+ * igbvf_mbx_reset - leave nothing of a former owner in the mailbox
+ * @vf: the device, just reset
+ *
+ * A reset spares the mailbox: an answer that nobody has read, and of the request
+ * before it what the answer does not cover.
+ */
+void igbvf_mbx_reset(struct igbvf *vf)
+{
+	static const u32 nothing[IGBVF_VMBMEM_WORDS];
+	u32 unread = 0;
+
+	memset(&vf->mbx, 0, sizeof(vf->mbx));
+	if (!igbvf_mbx_own(vf, &unread))
+		igbvf_mbx_mem_to_hw(vf, nothing, IGBVF_VMBMEM_WORDS);
+	igbvf_wr(vf, IGBVF_V2PMAILBOX, 0);
+	igbvf_rd(vf, IGBVF_V2PMAILBOX);
 }
 
 /**

@@ -15,6 +15,7 @@ import lab
 import setup
 
 MUTANTS = Path("/job/mutants")
+SETUP = f"python3 {Path(setup.__file__).resolve()}"
 LIMIT = 300     # of a test
 DRIVERS = ("igbvf_vfio_pci", "vfio_pci_migration")
 
@@ -37,7 +38,7 @@ def _load(directory: Path) -> list[str]:
 
 def _verdicts(program: str, addresses: list[str], tests: list[str]) -> dict:
     """Run tests; which were ok."""
-    line = [f"/artifacts/bin/{program}", *addresses, *tests]
+    line = [f"/artifacts/bin/{program}", "-s", SETUP, *addresses, *tests]
     try:
         said = subprocess.run(line, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True,
                               stderr=subprocess.STDOUT, check=False, timeout=LIMIT * len(tests)).stdout

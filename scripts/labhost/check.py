@@ -23,6 +23,7 @@ DIRTY_ON = ("6.12", "6.1")
 # Of 6.12 and later, only a kernel with iommufd has DMA logging; what 6.1 cannot show.
 LOG_TESTS = "log_offered log_iommufd log_receive_mapped log_states log_scope log_storm"
 VFS = "0000:01:10.0 0000:02:10.0"
+TROUBLE_ON = "6.12"
 EXAMPLE_ON = "6.12"
 OBSERVE_ON = "6.12"
 MODES_ON = "6.12"    # silicon_test and what follows from it
@@ -38,6 +39,7 @@ UNIT_LIMIT = 900
 PROOF_LIMIT = 900
 TRIES = 3           # of a run whose guest hangs
 STUCK = 75          # how scripts/l1 says that
+SETUP = "python3 /project/scripts/l1/setup.py"
 SHOWN = 20  # complaints printed per step; the log has all
 
 
@@ -184,10 +186,10 @@ def _refusals(series: str, door: str, accel: str | None) -> Callable:
 
 
 def _uapi_test(program: str, series: str, accel: str | None, driver: str = "igbvf-vfio-pci",
-               devices: str = VFS, settings: str = "") -> Callable:
+               devices: str = VFS, settings: str = "", options: str = "") -> Callable:
     def run(_log: Path) -> Outcome:
-        line = (f"python3 /project/scripts/l1/setup.py --driver {driver} {settings} && "
-                f"exec /artifacts/bin/{program} {devices}")
+        line = (f"{SETUP} --driver {driver} {settings} && "
+                f"exec /artifacts/bin/{program} {options} {devices}")
         limit = UAPI_LIMIT * (SLOWER if series == tree.DEBUG else 1)
         result = l1.run(l1.Request(series, ["sh", "-c", line], limit, accel=accel, shown=False))
         return _from_tap(result.output(), result.status, result.problems, result.job)
@@ -264,6 +266,8 @@ def _programs(accel: str | None) -> list[Step]:
             *(Step(f"dirty test {series}", _uapi_test("dirty_test", series, accel,
                                                       settings="--set dirty_tracking=Y"))
               for series in DIRTY_ON),
+            Step(f"trouble test {TROUBLE_ON}", _uapi_test("trouble_test", TROUBLE_ON, accel,
+                                                          options=f"-s '{SETUP}'")),
             Step(f"modes {MODES_ON}", _script("modes", MODES_ON, accel)),
             Step(f"log test {tree.DEBUG}", _uapi_test("dirty_test", tree.DEBUG, accel,
                                                       devices=f"{VFS} {LOG_TESTS}",

@@ -8,7 +8,7 @@ import sys
 
 import silicon
 
-from . import cache, check, hostpkgs, l1, modules, mutants, say, tree
+from . import cache, check, hostpkgs, l1, modules, mutants, say, soak, tree
 
 BOOTABLE = [*tree.OF_SERIES, tree.DEBUG]
 
@@ -26,7 +26,7 @@ def _parser() -> argparse.ArgumentParser:
         if kernels:
             sub.add_argument("--kernel", choices=kernels, default=kernels[0],
                              help=f"kernel series (default {kernels[0]})")
-        if name in ("demo", "bench", "mutants", "trace", "shell", "run", "check"):
+        if name in ("demo", "bench", "mutants", "trace", "shell", "run", "soak", "check"):
             sub.add_argument("--accel", choices=("kvm", "tcg"),
                              help="force the outer machine's accelerator (default: KVM if it works)")
         return sub
@@ -63,6 +63,11 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--timeout", type=float, default=1800, metavar="S")
     run.add_argument("--bare", action="store_true", help="without the project's modules")
     run.add_argument("command", nargs="+", metavar="CMD")
+
+    long = add("soak", "run the test programs in a loop for a time, and sum up what they did",
+               kernels=["both", *BOOTABLE])
+    long.add_argument("minutes", type=float, nargs="?", default=60, metavar="MINUTES")
+    long.add_argument("--seed", type=int, help="as another soak said (default: a new one)")
 
     add("build", "build the modules with W=1", kernels=["all", *BOOTABLE])
     checks = add("check", "everything: unit tests, proof, builds, static checks, demos", kernels=None)
@@ -121,6 +126,11 @@ def _status(result: l1.Result) -> int:
     return result.status if result.status or not result.problems else 1
 
 
+def _soak(options) -> int:
+    kernels = soak.BOTH if options.kernel == "both" else (options.kernel,)
+    return soak.run(kernels, options.minutes, options.seed, options.accel)
+
+
 def _build(options) -> int:
     wanted = BOOTABLE if options.kernel == "all" else [options.kernel]
     warned = False
@@ -145,7 +155,7 @@ def _prove(options) -> int:
     return check.prove(options.name)
 
 
-_COMMANDS = {"demo": _demo, "bench": _bench, "mutants": _mutants, "trace": _trace,
+_COMMANDS = {"demo": _demo, "bench": _bench, "mutants": _mutants, "trace": _trace, "soak": _soak,
              "shell": _shell, "run": _run, "build": _build, "check": _check,
              "prove": _prove, "prove-mutants": _prove}
 

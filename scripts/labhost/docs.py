@@ -23,6 +23,7 @@ def sphinx(log: Path) -> list[str]:
 
 # Words that codespell would rather see written differently.
 _SPELLED = {
+    "aer": "Advanced Error Reporting, of PCI Express",
     "filp": "what the kernel calls a pointer to a struct file",
     "parm": "a field of modinfo",
 }

@@ -225,7 +225,10 @@ static void flow_lose(struct flow *flow, u32 number)
 	if (number == last)
 		return;
 	flow->lost += number - last;
-	if (!atomic_load(&flow->lossy)) {
+	if (atomic_load(&flow->lossy)) {
+		th_count(TH_LOST, number - last);
+	} else {
+		th_count(TH_VANISHED, number - last);
 		th_log("flow %u: frames %u to %u are lost", flow->id, last + 1,
 		       number);
 		EXPECT_EQ(last, number);
@@ -246,6 +249,7 @@ static void flow_arrived(struct flow *flow, const struct head *head,
 	if (head->number <= last || head->number > sent) {
 		th_log("flow %u: frame %u after %u, of %u", flow->id,
 		       head->number, last, sent);
+		th_count(TH_DUPLICATED, 1);
 		EXPECT_TRUE(!"once and in order");
 		return;
 	}

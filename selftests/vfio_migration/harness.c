@@ -28,7 +28,22 @@
 struct outcome {
 	atomic_uint failed;
 	atomic_bool skipped;
+	atomic_ullong tally[TH_TALLIES];
 	char reason[160];
+};
+
+static const char * const tally_name[TH_TALLIES] = {
+	[TH_TRANSITIONS]	= "transitions",
+	[TH_RESETS]		= "resets",
+	[TH_REMOVALS]		= "removals",
+	[TH_MUTATIONS]		= "mutations",
+	[TH_REFUSED]		= "mutations refused",
+	[TH_NOMEM]		= "allocations failed",
+	[TH_SENT]		= "frames sent",
+	[TH_RECEIVED]		= "frames received",
+	[TH_LOST]		= "frames lost to a quiet or full ring",
+	[TH_VANISHED]		= "frames lost otherwise",
+	[TH_DUPLICATED]		= "frames duplicated",
 };
 
 /* A test that is running. */
@@ -87,9 +102,11 @@ void th_log(const char *fmt, ...)
 	va_end(args);
 }
 
-void th_total(const char *name, unsigned long long count)
+void th_count(enum th_tally what, unsigned long long number)
 {
-	th_log("total: %s %llu", name, count);
+	/* The scene is not part of any test. */
+	if (outcome)
+		atomic_fetch_add(&outcome->tally[what], number);
 }
 
 void th_context(const char *fmt, ...)
@@ -152,9 +169,11 @@ bool th_check(bool good, const char *file, int line, const char *expr,
 
 unsigned int th_seed(void)
 {
+	const char *first_seed = getenv("TEST_SEED");
 	static atomic_uint seed;
 
-	return atomic_fetch_add(&seed, 0x9e3779b9);
+	return atomic_fetch_add(&seed, 0x9e3779b9) +
+	       (first_seed ? strtoul(first_seed, NULL, 0) : 0);
 }
 
 unsigned int th_dice(unsigned int *seed, unsigned int sides)
@@ -215,6 +234,7 @@ static void show(struct run *run, bool good)
 {
 	bool skip = atomic_load(&run->outcome->skipped);
 	char text[4096];
+	unsigned int n;
 	ssize_t len;
 
 	lseek(run->output, 0, SEEK_SET);
@@ -222,11 +242,25 @@ static void show(struct run *run, bool good)
 		if (write(STDOUT_FILENO, text, len) != len)
 			_exit(2);
 
+	for (n = 0; n < TH_TALLIES; n++)
+		if (atomic_load(&run->outcome->tally[n]))
+			printf("# total: %llu %s\n",
+			       atomic_load(&run->outcome->tally[n]),
+			       tally_name[n]);
 	printf("%sok %u - %s: %s%s%s\n# %.2f s\n", good ? "" : "not ", ++done,
 	       run->test->name, run->test->contract, skip ? " # SKIP " : "",
 	       skip ? run->outcome->reason : "", now() - run->began);
 	failed += !good;
 	skipped += good && skip;
+}
+
+static void mend_scenes(void)
+{
+	struct th_scene *scene;
+
+	for (scene = first_scene; scene; scene = scene->next)
+		if (scene->mend)
+			scene->mend();
 }
 
 static void start(struct run *run, struct th_test *test, unsigned int lane)
@@ -281,6 +315,8 @@ static void look(struct run *run)
 	if (failures > MAX_SHOWN)
 		dprintf(run->output, "# ... %u failures\n", failures);
 	show(run, good && !failures);
+	if (!good || failures)
+		mend_scenes();
 	close(run->output);
 	run->test = NULL;
 }
@@ -332,8 +368,10 @@ static bool run_within(struct th_scene *scene, int argc, char **argv)
 		run_all(true, argc, argv);
 		return true;
 	}
-	good = scene->begin() && run_within(scene->next, argc, argv);
-	scene->end();
+	good = (!scene->begin || scene->begin()) &&
+	       run_within(scene->next, argc, argv);
+	if (scene->end)
+		scene->end();
 	return good;
 }
 

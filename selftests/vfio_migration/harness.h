@@ -41,13 +41,16 @@ void th_register(struct th_test *test);
 /**
  * struct th_scene - what all tests of a program need around them
  * @begin: prepares it, before the first test; false: no test can be run
+ * @mend: after a test that has failed and may have left anything behind
  * @end: takes it back, after the last one
  * @next: the scene that is prepared after it
  *
- * Both run in the process of the program itself, where no EXPECT is.
+ * Each may be NULL. They run in the process of the program itself, where no EXPECT
+ * is.
  */
 struct th_scene {
 	bool (*begin)(void);
+	void (*mend)(void);
 	void (*end)(void);
 	struct th_scene *next;
 };
@@ -80,9 +83,9 @@ void th_setup(unsigned int lane);
 #define TEST_ALONE(_name, _contract)	TH_TEST(_name, 30, true, _contract)
 #define TEST_LONG(_name, _contract)	TH_TEST(_name, 900, true, _contract)
 
-#define TH_SCENE(_begin, _end)						\
+#define TH_SCENE(_begin, _mend, _end)					\
 	static struct th_scene th_scene = {				\
-		.begin = (_begin), .end = (_end),			\
+		.begin = (_begin), .mend = (_mend), .end = (_end),	\
 	};								\
 	static void __attribute__((constructor)) th_add_scene(void)	\
 	{								\
@@ -93,10 +96,17 @@ void th_setup(unsigned int lane);
 unsigned int th_times(unsigned int count);
 
 /*
- * Add to a number that is of interest for all tests together, and tell it in the
- * output, as "# total: NAME NUMBER".
+ * Numbers that are of interest for all tests together. What there was of each is
+ * said at the end of a test, as "# total: NUMBER NAME". TH_LOST: while the
+ * receiver was quiet or had no buffers; TH_VANISHED: at any other time.
  */
-void th_total(const char *name, unsigned long long count);
+enum th_tally {
+	TH_TRANSITIONS, TH_RESETS, TH_REMOVALS, TH_MUTATIONS, TH_REFUSED,
+	TH_NOMEM, TH_SENT, TH_RECEIVED, TH_LOST, TH_VANISHED, TH_DUPLICATED,
+	TH_TALLIES,
+};
+
+void th_count(enum th_tally what, unsigned long long number);
 
 /* A line of explanation in the output. */
 void th_log(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
@@ -117,7 +127,10 @@ void th_abort(void) __attribute__((noreturn));
 /* Run @fn twice at once, in two processes, with 0 and with 1. */
 void th_both(void (*fn)(unsigned int which));
 
-/* Another seed for each thread that asks, the same ones in each run. */
+/*
+ * Another seed for each thread that asks, the same ones in each run; other ones
+ * with another TEST_SEED in the environment.
+ */
 unsigned int th_seed(void);
 /* A number below @sides. */
 unsigned int th_dice(unsigned int *seed, unsigned int sides);

@@ -15,6 +15,9 @@
 #include "harness.h"
 #include "igbvf.h"
 #include "pf.h"
+#include "state.h"
+
+#define RECORD_STATS	0x104u
 
 #define AREA		(DMA_SIZE / 4)
 #define RX_RING_AT	0u
@@ -106,6 +109,28 @@ void mbx_ask(struct vf *vf, u32 type, u32 word)
 
 	ASSERT_TRUE(mbx_call(vf, request, 2, &answer, 1));
 	ASSERT_EQ(MSG_ACK | (type & 0xffff), answer & (MSG_ACK | 0xffff));
+}
+
+void igbvf_expect_same(const struct state *one, const struct state *other)
+{
+	struct record a[RECORDS_MAX], b[RECORDS_MAX];
+	unsigned int n, i, count = state_records(one, a);
+
+	ASSERT_EQ(count, state_records(other, b));
+	for (n = 0; n < count; n++) {
+		ASSERT_EQ(a[n].type, b[n].type);
+		ASSERT_EQ(a[n].length, b[n].length);
+		if (a[n].type < VFIO_MIG_RECORD_BACKEND ||
+		    a[n].type == RECORD_STATS)
+			continue;
+		for (i = 0; i < a[n].length; i++)
+			if (a[n].payload[i] != b[n].payload[i])
+				break;
+		if (i < a[n].length)
+			th_log("record %#x, byte %u: %#x instead of %#x",
+			       a[n].type, i, b[n].payload[i], a[n].payload[i]);
+		EXPECT_EQ(a[n].length, i);
+	}
 }
 
 static void ask_reset(struct nic *nic)

@@ -63,6 +63,7 @@
 #define MSG_SET_MULTICAST	0x03u
 #define MSG_SET_VLAN		0x04u
 #define MSG_SET_LPE		0x05u
+#define MSG_CONTROL		0x100u	/* by the PF itself */
 #define MSG_ACK			0x80000000u
 #define MSG_NACK		0x40000000u
 
@@ -96,6 +97,14 @@ bool mbx_call(struct vf *vf, const u32 *request, unsigned int words,
 	      u32 *answer, unsigned int answer_words);
 /* The same with one word of content; ends the test unless it is granted. */
 void mbx_ask(struct vf *vf, u32 type, u32 word);
+
+struct state;
+
+/*
+ * Expect the same content of two states, but for what the hardware counts over all
+ * of its users.
+ */
+void igbvf_expect_same(const struct state *one, const struct state *other);
 
 /* Everything up to working queues. Rings in quarter @area of the memory. */
 void nic_start(struct nic *nic, struct vf *vf, unsigned int area);

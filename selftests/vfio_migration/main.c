@@ -4,14 +4,16 @@
  * functions, each alone in its IOMMU group, bound to igbvf-vfio-pci, on NICs
  * whose links see each other, each with an address set by the administrator:
  *
- *	PROGRAM [-n TIMES] BDF BDF [NAME...]
+ *	PROGRAM [-n TIMES] [-s COMMAND] BDF BDF [NAME...]
  *
  * Others are of their own kind: silicon_test asks the first function what it is
  * like, and wants it bound to vfio-pci; edu_test tests the example of
  * Documentation/backend.rst on two of QEMU's edu devices.
  *
  * A NAME is the name of a test or a pattern. TIMES says how much longer than in
- * the short form those tests are that repeat something. Output is TAP.
+ * the short form those tests are that repeat something. COMMAND brings both
+ * functions back, as they were, after a test has removed them: their PFs may have
+ * lost them, or be down. Output is TAP.
  *
  * TEST_ALL=1 in the environment tries every byte where a sample is the
  * default.
@@ -21,7 +23,10 @@
 #include <unistd.h>
 
 #include "harness.h"
+#include "main.h"
 #include "vfio.h"
+
+const char *setup_command;
 
 /* Tests of one function use the first one: another one in each lane. */
 void th_setup(unsigned int lane)
@@ -39,10 +44,14 @@ int main(int argc, char **argv)
 	unsigned int times = 1;
 	int option;
 
-	while ((option = getopt(argc, argv, "n:")) == 'n')
-		times = strtoul(optarg, NULL, 0);
+	while ((option = getopt(argc, argv, "n:s:")) != -1 && option != '?') {
+		if (option == 'n')
+			times = strtoul(optarg, NULL, 0);
+		else
+			setup_command = optarg;
+	}
 	if (option != -1 || argc - optind < 2 || !times) {
-		fprintf(stderr, "usage: %s [-n TIMES] BDF BDF [TEST...]\n",
+		fprintf(stderr, "usage: %s [-n TIMES] [-s COMMAND] BDF BDF [TEST...]\n",
 			argv[0]);
 		return 2;
 	}

@@ -1,16 +1,33 @@
 // SPDX-License-Identifier: GPL-2.0
 #define _GNU_SOURCE
 #include <dirent.h>
+#include <errno.h>
 #include <libgen.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "pf.h"
+#include "vfio.h"
 
 #define SYSFS	"/sys/bus/pci/devices"
+
+bool pf_bdf(const char *bdf, char pf[PF_BDF_SIZE])
+{
+	char path[128], target[PATH_MAX];
+	ssize_t len;
+
+	snprintf(path, sizeof(path), SYSFS "/%s/physfn", bdf);
+	len = readlink(path, target, sizeof(target) - 1);
+	if (len < 0)
+		return false;
+	target[len] = '\0';
+	snprintf(pf, PF_BDF_SIZE, "%s", basename(target));
+	return true;
+}
 
 bool pf_interface(const char *bdf, char name[IFNAMSIZ])
 {
@@ -84,4 +101,68 @@ bool pf_set_vf_mac(const char *bdf, const char *mac)
 	snprintf(command, sizeof(command), "ip link set dev %s vf %d mac %s",
 		 name, number, mac);
 	return !system(command);
+}
+
+bool pf_set_link(const char *bdf, bool up)
+{
+	char name[IFNAMSIZ], command[64];
+
+	if (!pf_interface(bdf, name))
+		return false;
+	snprintf(command, sizeof(command), "ip link set dev %s %s", name,
+		 up ? "up" : "down");
+	return !system(command);
+}
+
+bool pf_wait_link(const char *bdf, unsigned int timeout_ms)
+{
+	u64 limit = time_ms() + timeout_ms;
+	char name[IFNAMSIZ], path[128];
+	bool up = false;
+	FILE *carrier;
+
+	if (!pf_interface(bdf, name))
+		return false;
+	snprintf(path, sizeof(path), "/sys/class/net/%s/carrier", name);
+	while (!up && time_ms() < limit) {
+		carrier = fopen(path, "r");
+		up = carrier && fgetc(carrier) == '1';
+		if (carrier)
+			fclose(carrier);
+		if (!up)
+			sleep_ms(10);
+	}
+	return up;
+}
+
+static int pf_write(const char *bdf, const char *file, bool name)
+{
+	char path[128], pf[PF_BDF_SIZE];
+
+	if (!pf_bdf(bdf, pf))
+		return -ENODEV;
+	snprintf(path, sizeof(path), SYSFS "/%s/%s", pf, file);
+	return sysfs_write(path, name ? pf : "1");
+}
+
+int pf_reset(const char *bdf)
+{
+	return pf_write(bdf, "reset", false);
+}
+
+int pf_unbind(const char *bdf)
+{
+	return pf_write(bdf, "driver/unbind", true);
+}
+
+int pf_remove(const char *bdf)
+{
+	return pf_write(bdf, "remove", false);
+}
+
+/* Not O_NONBLOCK: it waits while the driver lets go of its devices. */
+int pf_unload(const char *bdf)
+{
+	(void)bdf;
+	return syscall(SYS_delete_module, "igb", 0) ? -errno : 0;
 }

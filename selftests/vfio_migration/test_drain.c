@@ -56,7 +56,7 @@ static void scene_end(void)
 			pf_set_vf_mac(vf_bdf[n], old_mac[n]);
 }
 
-TH_SCENE(scene_begin, scene_end)
+TH_SCENE(scene_begin, NULL, scene_end)
 
 /* Each state in which the function is quiet and keeps what it has. */
 static const struct way {
@@ -214,7 +214,6 @@ static unsigned int rounds_of(struct end *it, unsigned int count)
 
 static void tell_toggles(void)
 {
-	th_total("toggles", stopping.calls);
 	cost_tell(&stopping, "made quiet");
 	cost_tell(&starting, "released");
 }
@@ -372,9 +371,8 @@ static void report(struct flow *flow, const char *name)
 	th_log("%s: %u frames sent, %u received, %u lost while quiet or for "
 	       "want of buffers", name, atomic_load(&flow->sent),
 	       flow->received, flow->lost);
-	th_total("frames sent", atomic_load(&flow->sent));
-	th_total("frames received", flow->received);
-	th_total("frames lost where that is allowed", flow->lost);
+	th_count(TH_SENT, atomic_load(&flow->sent));
+	th_count(TH_RECEIVED, flow->received);
 }
 
 /* Where did it happen? For the logs only. */

@@ -79,6 +79,7 @@ static unsigned int exhaust(const char *what, const struct trial *trial)
 		failnth_arm(nth);
 		ret = trial->run();
 		missing = failnth_disarm();
+		th_count(TH_NOMEM, missing);
 		if (ret)
 			EXPECT_EQ(-ENOMEM, ret);
 		if (!missing)

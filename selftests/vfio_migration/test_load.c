@@ -211,6 +211,8 @@ TEST(truncated,
 						 VFIO_DEVICE_STATE_RUNNING,
 						 NULL));
 		EXPECT_STATE(VFIO_DEVICE_STATE_RESUMING, &vf);
+		th_count(TH_MUTATIONS, 1);
+		th_count(TH_REFUSED, 1);
 		ASSERT_EQ(0, state_write(fd, state.buf + at, 1));
 	}
 	th_context("complete");
@@ -260,6 +262,8 @@ static void refuse(struct vf *vf, const struct state *state, size_t good,
 	ASSERT_EQ(0, vf_set_state(vf, VFIO_DEVICE_STATE_RESUMING, &fd));
 	EXPECT_EQ(0, good ? state_write(fd, state->buf, good) : 0);
 	ret = state_write(fd, state->buf + good, bad);
+	th_count(TH_MUTATIONS, 1);
+	th_count(TH_REFUSED, !!ret);
 	if (want)
 		EXPECT_EQ(want, ret);
 	else

@@ -2,9 +2,7 @@
 /* The modules. Linked last: the driver is unloaded here, and loaded again. */
 #define _GNU_SOURCE
 #include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "harness.h"
@@ -13,11 +11,6 @@
 
 #define BACKEND	"igbvf_vfio_pci"
 #define CORE	"vfio_pci_migration"
-
-static int unload(const char *name)
-{
-	return syscall(SYS_delete_module, name, O_NONBLOCK) ? -errno : 0;
-}
 
 static void bind_again(const char *bdf, const char *driver)
 {
@@ -47,8 +40,8 @@ TEST_ALONE(module_pinned,
 	ASSERT_LE(0, fd);
 
 	th_context("device open");
-	EXPECT_EQ(-EAGAIN, unload(BACKEND));
-	EXPECT_EQ(-EAGAIN, unload(CORE));
+	EXPECT_EQ(-EAGAIN, module_unload(BACKEND));
+	EXPECT_EQ(-EAGAIN, module_unload(CORE));
 	vf_close(&vf);
 	close(iommu.fd);
 
@@ -56,16 +49,16 @@ TEST_ALONE(module_pinned,
 	if (access("/sys/module/" BACKEND, F_OK))
 		th_skip("the driver is not a module");
 	/* The group's references go a moment after close. */
-	for (i = 0; i < 100 && unload(BACKEND) == -EAGAIN; i++)
+	for (i = 0; i < 100 && module_unload(BACKEND) == -EAGAIN; i++)
 		sleep_ms(10);
 	EXPECT_TRUE(access("/sys/module/" BACKEND, F_OK));
 	EXPECT_EQ((ssize_t)-1, write(fd, &byte, 1));
 	EXPECT_EQ(ENODEV, errno);
-	EXPECT_EQ(-EAGAIN, unload(CORE));
+	EXPECT_EQ(-EAGAIN, module_unload(CORE));
 	close(fd);
 
 	th_context("nothing open");
-	EXPECT_EQ(0, unload(CORE));
+	EXPECT_EQ(0, module_unload(CORE));
 	EXPECT_EQ(0, system("modprobe " BACKEND));
 	bind_again(vf_bdf[0], driver);
 	bind_again(vf_bdf[1], driver);

@@ -412,6 +412,8 @@ static void refuse(struct v1 *v1, const u8 *stream, size_t good, size_t bad,
 	v1_go(v1, V1_M);
 	EXPECT_EQ(0, v1_feed(v1, stream, good, 0));
 	ret = v1_feed(v1, stream + good, bad, 0);
+	th_count(TH_MUTATIONS, 1);
+	th_count(TH_REFUSED, !!ret);
 	if (want)
 		EXPECT_EQ(want, ret);
 	else
@@ -499,6 +501,8 @@ TEST(v1_truncated,
 		th_context("%zu of %zu bytes", at, state.len);
 		EXPECT_EQ(-ENODATA, v1_set_state(&v1, at % 2 ? V1_R : 0));
 		EXPECT_EQ((int)(V1_M | V1_N), v1_state(&v1));
+		th_count(TH_MUTATIONS, 1);
+		th_count(TH_REFUSED, 1);
 		ASSERT_EQ(0, v1_feed(&v1, state.buf + at, 1, 0));
 	}
 	v1_go(&v1, V1_R);

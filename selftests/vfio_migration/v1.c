@@ -117,7 +117,11 @@ int v1_state(struct v1 *v1)
 
 int v1_set_state(struct v1 *v1, u32 state)
 {
-	return v1_put(v1, V1_FIELD(device_state), state);
+	int ret = v1_put(v1, V1_FIELD(device_state), state);
+
+	if (!ret)
+		th_count(TH_TRANSITIONS, 1);
+	return ret;
 }
 
 void v1_go(struct v1 *v1, u32 state)
@@ -178,6 +182,7 @@ bool v1_map(struct v1 *v1)
 	at = mmap(NULL, v1->sparse_size, PROT_READ | PROT_WRITE, MAP_SHARED,
 		  v1->vf->fd, v1->at + v1->sparse_at);
 	ASSERT_NE(MAP_FAILED, at);
+	ASSERT_EQ(0, madvise(at, v1->sparse_size, MADV_DONTFORK));
 	v1->map = at;
 	return true;
 }

@@ -12,6 +12,7 @@
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <sys/utsname.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -254,6 +255,8 @@ int vf_set_state(struct vf *vf, u32 state, int *fd)
 			     VFIO_DEVICE_FEATURE_MIG_DEVICE_STATE, &mig,
 			     sizeof(mig));
 
+	if (!ret)
+		th_count(TH_TRANSITIONS, 1);
 	if (fd)
 		*fd = mig.data_fd;
 	else if (!ret && mig.data_fd >= 0)
@@ -282,7 +285,10 @@ int vf_get_state(struct vf *vf)
 
 int vf_reset(struct vf *vf)
 {
-	return ioctl(vf->fd, VFIO_DEVICE_RESET) ? -errno : 0;
+	if (ioctl(vf->fd, VFIO_DEVICE_RESET))
+		return -errno;
+	th_count(TH_RESETS, 1);
+	return 0;
 }
 
 void vf_must_reset(struct vf *vf)
@@ -303,6 +309,7 @@ void vf_flr(struct vf *vf)
 	vf_config_write(vf, at + PCI_EXP_DEVCTL,
 			vf_config_read(vf, at + PCI_EXP_DEVCTL) |
 			PCI_EXP_DEVCTL_BCR_FLR);
+	th_count(TH_RESETS, 1);
 	vf_config_write(vf, PCI_COMMAND, PCI_COMMAND_MEMORY |
 			PCI_COMMAND_MASTER);
 }
@@ -384,6 +391,8 @@ bool vf_try_map_rings(struct vf *vf)
 	at = mmap(NULL, vf->rings_size, PROT_READ | PROT_WRITE, MAP_SHARED,
 		  vf->fd, vf->bar + vf->rings_at);
 	ASSERT_NE(MAP_FAILED, at);
+	/* A process of ours that had it would keep the function open. */
+	ASSERT_EQ(0, madvise(at, vf->rings_size, MADV_DONTFORK));
 	vf->rings = at;
 	return true;
 }
@@ -467,11 +476,19 @@ static int new_event(void)
 	return event;
 }
 
-static bool wait_event(int event, int timeout_ms)
+bool wait_event(int event, int timeout_ms)
 {
 	struct pollfd poll_fd = { .fd = event, .events = POLLIN };
 
 	return poll(&poll_fd, 1, timeout_ms) == 1;
+}
+
+int vf_error_event(struct vf *vf)
+{
+	int event = new_event();
+
+	set_events(vf, VFIO_PCI_ERR_IRQ_INDEX, &event, 1);
+	return event;
 }
 
 void vf_arm_interrupts(struct vf *vf)
@@ -523,7 +540,7 @@ bool vf_wait_interrupt(struct vf *vf, unsigned int vector, int timeout_ms)
 	return wait_event(vf->event[vector], timeout_ms);
 }
 
-static int sysfs_write(const char *path, const char *value)
+int sysfs_write(const char *path, const char *value)
 {
 	int fd = open(path, O_WRONLY | O_CLOEXEC), ret = 0;
 
@@ -563,43 +580,34 @@ void bdf_driver(const char *bdf, char *name, size_t size)
 }
 
 /*
- * In a process that has nothing of the function open, or the unbind would wait
- * for itself once the test has failed. It outlives the test, too, so that the
- * next one finds a driver.
+ * In a process that has nothing of the function open, or it would wait for
+ * itself once the test has failed. It outlives the test, too, so that the next
+ * one finds a driver.
  */
-static int unbind_and_bind(const char *bdf, const char *driver)
+pid_t aside_begin(struct vf *vf, int (*what)(const char *bdf))
 {
-	int ret;
-
-	setsid();
-	close_range(STDERR_FILENO + 1, ~0u, 0);
-	ret = bdf_unbind(bdf);
-	if (ret)
-		th_log("unbind of %s: %s", bdf, strerror(-ret));
-	return bdf_bind(bdf, driver) || ret;
-}
-
-pid_t unbind_begin(struct vf *vf)
-{
-	int event = new_event();
-	char driver[64];
+	int event = new_event(), ret;
 	pid_t pid;
 
-	/* A mapping would be inherited. */
-	ASSERT_TRUE(!vf->rings);
-	bdf_driver(vf->bdf, driver, sizeof(driver));
-	/* VFIO asks for the function when the unbind has got as far as that. */
+	/* VFIO asks for the function when somebody has got as far as that. */
 	set_events(vf, VFIO_PCI_REQ_IRQ_INDEX, &event, 1);
 	pid = fork();
 	ASSERT_NE(-1, pid);
-	if (!pid)
-		_exit(unbind_and_bind(vf->bdf, driver));
+	if (!pid) {
+		setsid();
+		close_range(STDERR_FILENO + 1, ~0u, 0);
+		ret = what(vf->bdf);
+		if (ret)
+			th_log("aside, with %s: %s", vf->bdf, strerror(-ret));
+		_exit(!!ret);
+	}
 	ASSERT_TRUE(wait_event(event, 5000));
 	close(event);
+	EXPECT_EQ(0, waitpid(pid, NULL, WNOHANG));
 	return pid;
 }
 
-void unbind_end(pid_t pid)
+void aside_end(pid_t pid)
 {
 	int status;
 
@@ -615,6 +623,31 @@ bool kernel_since(unsigned int major, unsigned int minor)
 	ASSERT_EQ(0, uname(&name));
 	ASSERT_EQ(2, sscanf(name.release, "%u.%u", &is_major, &is_minor));
 	return is_major > major || (is_major == major && is_minor >= minor);
+}
+
+static int unbind_and_bind(const char *bdf)
+{
+	char driver[64];
+	int ret;
+
+	bdf_driver(bdf, driver, sizeof(driver));
+	ret = bdf_unbind(bdf);
+	return ret ? ret : bdf_bind(bdf, driver);
+}
+
+pid_t unbind_begin(struct vf *vf)
+{
+	return aside_begin(vf, unbind_and_bind);
+}
+
+void unbind_end(pid_t pid)
+{
+	aside_end(pid);
+}
+
+int module_unload(const char *name)
+{
+	return syscall(SYS_delete_module, name, O_NONBLOCK) ? -errno : 0;
 }
 
 void sleep_ms(unsigned int ms)

@@ -112,6 +112,13 @@ void vf_unmap_rings(struct vf *vf);
 u32 vf_mread(struct vf *vf, u32 offset);
 void vf_mwrite(struct vf *vf, u32 offset, u32 value);
 
+/*
+ * An eventfd that VFIO signals when an uncorrectable error of the function has
+ * been reported; did it within the time?
+ */
+int vf_error_event(struct vf *vf);
+bool wait_event(int event, int timeout_ms);
+
 /* Config space as the user has it, and as the function has it. */
 u16 vf_config_read(struct vf *vf, u32 offset);
 void vf_config_write(struct vf *vf, u32 offset, u16 value);
@@ -137,15 +144,23 @@ int bdf_bind(const char *bdf, const char *driver);
 void bdf_driver(const char *bdf, char *name, size_t size);
 
 /*
- * Another process unbinds a function, and binds it again. unbind_begin() returns
- * when the unbind waits for @vf, which is open, to be closed; unbind_end() when
- * all is done.
+ * Another process does something that waits for @vf, which is open, to be closed.
+ * aside_begin() returns when it waits, aside_end() when it is done.
  */
+pid_t aside_begin(struct vf *vf, int (*what)(const char *bdf));
+void aside_end(pid_t pid);
+/* It unbinds the function, and binds it again. */
 pid_t unbind_begin(struct vf *vf);
 void unbind_end(pid_t pid);
 
 /* Is this kernel of that version, or newer? For what older ones cannot have. */
 bool kernel_since(unsigned int major, unsigned int minor);
+
+/* Unload a module, without waiting: 0 or -errno. */
+int module_unload(const char *name);
+
+/* Write to a file of sysfs: 0 or -errno. */
+int sysfs_write(const char *path, const char *value);
 
 void sleep_ms(unsigned int ms);
 u64 time_ms(void);
