@@ -312,6 +312,7 @@ TEST_LONG(flipped,
 	"a stream with one bit flipped is refused in the write that completes "
 	"the record, and the error is latched until reset")
 {
+	vf_need_both();
 	th_both(flip_some);
 }
 
@@ -532,6 +533,7 @@ TEST_LONG(foreign,
 	"is refused with the fitting errno before END is acknowledged")
 {
 	th_log("%zu kinds of wrong", ARRAY_SIZE(wrongs));
+	vf_need_both();
 	th_both(refuse_wrongs);
 }
 

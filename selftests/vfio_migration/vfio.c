@@ -24,6 +24,12 @@
 
 const char *vf_bdf[2];
 
+void vf_need_both(void)
+{
+	if (!vf_bdf[1])
+		th_skip("only one function was given");
+}
+
 static int group_of(const char *bdf)
 {
 	char path[128], target[PATH_MAX];
@@ -168,6 +174,7 @@ void vf_open(struct vf *vf, struct iommu *iommu, const char *bdf)
 
 void vf_open_both(struct vf vf[2], struct iommu *iommu)
 {
+	vf_need_both();
 	vf_open(&vf[0], iommu, vf_bdf[0]);
 	vf_open(&vf[1], iommu, vf_bdf[1]);
 }

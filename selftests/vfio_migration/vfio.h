@@ -16,8 +16,12 @@
 #define DMA_IOVA	0x10000000ull
 #define DMA_SIZE	(1u << 20)
 
-/* The two functions under test, in the order of the command line. */
+/*
+ * The two functions under test, in the order of the command line. Without the
+ * second one, NULL, tests that need it skip: vf_need_both().
+ */
 extern const char *vf_bdf[2];
+void vf_need_both(void);
 
 /**
  * struct iommu - a container with memory that devices can reach
