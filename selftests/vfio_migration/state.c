@@ -3,7 +3,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "../../driver/core/stream.h"
+#include "driver/core/stream.h"
 #include "harness.h"
 #include "state.h"
 

@@ -8,7 +8,7 @@
 #define _VFIO_MIGRATION_STATE_H
 
 #include "vfio.h"
-#include "../../uapi/vfio_pci_migration_stream.h"
+#include "uapi/vfio_pci_migration_stream.h"
 
 #define STATE_MAX	8192
 #define RECORDS_MAX	16

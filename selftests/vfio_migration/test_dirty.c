@@ -18,7 +18,7 @@
 #include "igbvf.h"
 #include "state.h"
 #include "vfio.h"
-#include "../../uapi/vfio_pci_migration_v1.h"
+#include "uapi/vfio_pci_migration_v1.h"
 
 #define PAGE		4096u
 #define PAGES		(DMA_SIZE / PAGE)

@@ -9,7 +9,7 @@
 
 #include <linux/vfio.h>
 
-#include "../../driver/core/plain.h"
+#include "driver/core/plain.h"
 
 #define STATES		(VFIO_DEVICE_STATE_PRE_COPY_P2P + 1)
 #define VECTORS		3
