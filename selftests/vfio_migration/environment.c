@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
 #define _GNU_SOURCE
-#include <libgen.h>
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
@@ -10,11 +9,11 @@
 #include <cpuid.h>
 #endif
 
+#include "device.h"
 #include "environment.h"
 #include "harness.h"
 #include "vfio.h"
 
-#define SYSFS		"/sys/bus/pci/devices"
 #define TEXT		128
 #define NOTE_HEADER	16	/* of an ELF note of GNU's */
 
@@ -35,27 +34,14 @@ static const char *of_device(const char *bdf, const char *name, char *text)
 {
 	char path[PATH_MAX];
 
-	snprintf(path, sizeof(path), SYSFS "/%s/%s", bdf, name);
+	bdf_path(bdf, name, path);
 	return line_of(path, text);
-}
-
-/* Where a link leads to, without the way there; or "none". */
-static const char *link_of(const char *path, char *text)
-{
-	char target[PATH_MAX];
-	ssize_t len = readlink(path, target, sizeof(target) - 1);
-
-	target[len < 0 ? 0 : len] = '\0';
-	snprintf(text, TEXT, "%s", len < 0 ? "none" : basename(target));
-	return text;
 }
 
 static const char *device_link(const char *bdf, const char *name, char *text)
 {
-	char path[PATH_MAX];
-
-	snprintf(path, sizeof(path), SYSFS "/%s/%s", bdf, name);
-	return link_of(path, text);
+	bdf_link(bdf, name, text, TEXT);
+	return *text ? text : "none";
 }
 
 static const char *hypervisor(char *text)
@@ -102,11 +88,10 @@ static void describe_driver(const char *bdf)
 
 	th_log("%s: driver %s", bdf, device_link(bdf, "driver", driver));
 	device_link(bdf, "driver/module", module);
-	th_log("%s: module %s, build %s", bdf, module,
-	       build_of(module, build));
+	th_log("%s: module %s, build %s", bdf, module, build_of(module, build));
 }
 
-static void describe_device(const char *bdf)
+static void describe_pci(const char *bdf)
 {
 	char one[TEXT], two[TEXT], three[TEXT], four[TEXT], five[TEXT];
 
@@ -115,10 +100,21 @@ static void describe_device(const char *bdf)
 	       of_device(bdf, "subsystem_vendor", three),
 	       of_device(bdf, "subsystem_device", four),
 	       of_device(bdf, "revision", five));
-	describe_driver(bdf);
 	th_log("%s: PF %s with driver %s", bdf,
 	       device_link(bdf, "physfn", one),
 	       device_link(bdf, "physfn/driver", two));
+}
+
+static void describe_device(const char *bdf)
+{
+	char one[TEXT], two[TEXT], three[TEXT];
+
+	if (bdf_is_pci(bdf))
+		describe_pci(bdf);
+	else
+		th_log("%s: mediated, of type %s", bdf,
+		       device_link(bdf, "mdev_type", one));
+	describe_driver(bdf);
 	th_log("%s: IOMMU %s, group %s of type %s", bdf,
 	       device_link(bdf, "iommu", one),
 	       device_link(bdf, "iommu_group", two),

@@ -13,6 +13,9 @@
  * A NAME is the name of a test or a pattern. TIMES says how much longer than in
  * the short form those tests are that repeat something. Output is TAP.
  *
+ * A mediated device is named by its UUID. Tests that need more than the function
+ * is, or has, are skipped (device.h).
+ *
  * Without a BDF the environment counts: VFIO_SELFTESTS_BDF, which may be a list,
  * and VFIO_SELFTESTS_BDF2. With one function only, tests that need two are
  * skipped; with none, all.
@@ -20,7 +23,6 @@
  * TEST_ALL=1 in the environment tries every byte where a sample is the
  * default.
  */
-#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -30,7 +32,7 @@
 #include "harness.h"
 #include "vfio.h"
 
-#define SYSFS		"/sys/bus/pci/devices"
+#define UUID		36	/* characters */
 #define EXIT_SKIP	4	/* kselftest's */
 
 /* Tests of one function use the first one: another one in each lane. */
@@ -44,11 +46,14 @@ void th_setup(unsigned int lane)
 	}
 }
 
-static bool is_bdf(const char *text)
+/* By its looks: whether it is there is another question. */
+static bool is_address(const char *text)
 {
 	unsigned int domain, bus, device, function;
 	int length = 0;
 
+	if (strlen(text) == UUID && strspn(text, "0123456789abcdef-") == UUID)
+		return true;
 	return sscanf(text, "%4x:%2x:%2x.%1x%n", &domain, &bus, &device,
 		      &function, &length) == 4 && !text[length];
 }
@@ -66,13 +71,13 @@ static void take(char *bdf)
 	}
 }
 
-/* Take the BDFs out of the command line; what is left are names. */
+/* Take the addresses out of the command line; what is left are names. */
 static int take_arguments(int argc, char **argv)
 {
 	int i, names = 0;
 
 	for (i = 0; i < argc; i++) {
-		if (is_bdf(argv[i]))
+		if (is_address(argv[i]))
 			take(argv[i]);
 		else
 			argv[names++] = argv[i];
@@ -92,14 +97,13 @@ static void take_environment(const char *name)
 /* What is wrong with the functions, or NULL. */
 static const char *complaint(void)
 {
-	static char text[PATH_MAX];
+	static char text[128];
 	unsigned int n;
 
 	for (n = 0; n < ARRAY_SIZE(vf_bdf) && vf_bdf[n]; n++) {
-		snprintf(text, sizeof(text), SYSFS "/%s", vf_bdf[n]);
-		if (is_bdf(vf_bdf[n]) && !access(text, F_OK))
+		if (bdf_exists(vf_bdf[n]))
 			continue;
-		snprintf(text, sizeof(text), "there is no PCI function %s",
+		snprintf(text, sizeof(text), "there is no function %.64s",
 			 vf_bdf[n]);
 		return text;
 	}
@@ -129,7 +133,7 @@ int main(int argc, char **argv)
 		take_environment("VFIO_SELFTESTS_BDF2");
 	}
 	if (!vf_bdf[0]) {
-		printf("TAP version 13\n1..0 # SKIP no PCI function, neither on the command line nor in VFIO_SELFTESTS_BDF\n");
+		printf("TAP version 13\n1..0 # SKIP no function, neither on the command line nor in VFIO_SELFTESTS_BDF\n");
 		return EXIT_SKIP;
 	}
 	wrong = complaint();

@@ -156,6 +156,8 @@ TEST_ALONE(load_blank,
 	state_save(&vf[1], &there);
 	state_expect_same(&here, &there);
 	EXPECT_EQ(0, vf_set_state(&vf[1], VFIO_DEVICE_STATE_RUNNING, NULL));
+	if (!vf_is_igbvf())
+		return;
 	EXPECT_EQ(0u, vf_read(&vf[1], RDLEN(0)));
 	EXPECT_EQ(0u, vf_read(&vf[1], EIMS));
 }
@@ -172,7 +174,8 @@ TEST_ALONE(write_pieces,
 	int fd;
 
 	vf_open_both(vf, &iommu);
-	nic_start(&nic, &vf[0], 0);
+	if (vf_is_igbvf())
+		nic_start(&nic, &vf[0], 0);
 	state_save(&vf[0], &here);
 	ASSERT_EQ(0, vf_set_state(&vf[1], VFIO_DEVICE_STATE_RESUMING, &fd));
 	for (at = 0; at < here.len; at += len) {
@@ -233,8 +236,8 @@ TEST(truncated_reset,
 		th_context("%zu of %zu bytes", at, state.len);
 		ASSERT_EQ(0, vf_set_state(&vf, VFIO_DEVICE_STATE_RESUMING, &fd));
 		ASSERT_EQ(0, state_write(fd, state.buf, at));
-		EXPECT_EQ(-ENODATA, vf_set_state(&vf, VFIO_DEVICE_STATE_STOP,
-						 NULL));
+		state_expect_missing(vf_set_state(&vf, VFIO_DEVICE_STATE_STOP,
+						  NULL));
 		ASSERT_EQ(0, vf_reset(&vf));
 		EXPECT_STATE(VFIO_DEVICE_STATE_RUNNING, &vf);
 		close(fd);
@@ -547,6 +550,7 @@ TEST(foreign_early,
 	struct iommu iommu = {};
 	struct vf vf;
 
+	vf_need_core();
 	vf_open(&vf, &iommu, vf_bdf[0]);
 	state_save(&vf, &state);
 	draft_of(&draft, &state);

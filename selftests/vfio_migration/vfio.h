@@ -10,18 +10,12 @@
 #include <linux/vfio.h>
 
 #include "driver/core/plain.h"
+#include "device.h"
 
 #define STATES		(VFIO_DEVICE_STATE_PRE_COPY_P2P + 1)
 #define VECTORS		3
 #define DMA_IOVA	0x10000000ull
 #define DMA_SIZE	(1u << 20)
-
-/*
- * The two functions under test, in the order of the command line. Without the
- * second one, NULL, tests that need it skip: vf_need_both().
- */
-extern const char *vf_bdf[2];
-void vf_need_both(void);
 
 /**
  * struct iommu - a container with memory that devices can reach
@@ -61,7 +55,7 @@ struct vf {
 	int event[VECTORS];
 };
 
-/* Open both, or only one, with a container of their own. */
+/* Open both, or only one, with a container of their own. RUNNING. */
 void vf_open(struct vf *vf, struct iommu *iommu, const char *bdf);
 void vf_open_both(struct vf vf[2], struct iommu *iommu);
 void vf_reopen(struct vf *vf);		/* close the device fd and open it again */
@@ -104,8 +98,9 @@ void vf_flr(struct vf *vf);		/* the bit in the PCIe capability */
 bool vf_state_offered(struct vf *vf, u32 state);
 const char *state_name(u32 state);
 
-/* Expect a state. */
+/* Expect a state; assert it where a driver that is wrong might crash later. */
 #define EXPECT_STATE(_state, _vf)	EXPECT_EQ((int)(_state), vf_get_state(_vf))
+#define ASSERT_STATE(_state, _vf)	ASSERT_EQ((int)(_state), vf_get_state(_vf))
 
 /* BAR0 through read(2) and write(2), and through the mapping. */
 u32 vf_read(struct vf *vf, u32 offset);
@@ -134,11 +129,6 @@ bool vf_wait_interrupt(struct vf *vf, unsigned int vector, int timeout_ms);
 /* Type1 mappings: 0 or -errno. */
 int iommu_map(struct iommu *iommu, volatile void *vaddr, u64 iova, u64 size);
 int iommu_unmap(struct iommu *iommu, u64 iova, u64 size);
-
-/* Driver binding. */
-int bdf_unbind(const char *bdf);
-int bdf_bind(const char *bdf, const char *driver);
-void bdf_driver(const char *bdf, char *name, size_t size);
 
 /*
  * Another process unbinds a function, and binds it again. unbind_begin() returns
