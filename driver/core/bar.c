@@ -15,6 +15,12 @@
  * of such a request (FAULT_FLAG_REMOTE), and by vfio's type1 IOMMU itself a
  * stand-in that is mapped already, since it is not PageReserved. A VMM that
  * maps BARs for peers while RESUMING is told so, and goes on without.
+ *
+ * The sparse mmap capability says which part of a BAR is to be mapped. Some
+ * programs do not look at it and map all of the BAR, as vfio-pci lets them.
+ * They may: when they touch trapped registers, they are given the real ones.
+ * But then the backend does not know what became of them, so the device
+ * cannot be migrated any more until it is closed.
  */
 #include <linux/mm.h>
 #include <linux/moduleparam.h>
@@ -212,7 +218,7 @@ static bool mig_standins_used(struct vfio_pci_mig *mig)
 }
 
 /**
- * mig_shield_zap - take the shielded ranges out of the user's page tables
+ * mig_shield_zap - take the watched BARs out of the user's page tables
  * @mig: the device; io_lock is held
  */
 void mig_shield_zap(struct vfio_pci_mig *mig)
@@ -220,14 +226,14 @@ void mig_shield_zap(struct vfio_pci_mig *mig)
 	unsigned int i;
 
 	lockdep_assert_held(&mig->io_lock);
-	for (i = 0; i < mig->nr_standins; i++)
-		mig_compat_zap(&mig->core,
-			       VFIO_PCI_INDEX_TO_OFFSET(mig->standin[i].bar) +
-			       mig->standin[i].offset, MIG_PAGE);
+	for (i = 0; i < PCI_STD_NUM_BARS; i++)
+		if (mig_bar_watched(mig, i))
+			mig_compat_zap(&mig->core, VFIO_PCI_INDEX_TO_OFFSET(i),
+				       pci_resource_len(mig->core.pdev, i));
 }
 
 /**
- * mig_shield_on - take the shielded ranges away from the user
+ * mig_shield_on - take the watched BARs away from the user
  * @mig: the device; io_lock is held
  *
  * From now on, and until mig_shield_off(), no access by the user reaches
@@ -466,6 +472,19 @@ ssize_t mig_bar_rw(struct vfio_pci_mig *mig, char __user *buf, size_t count,
 	return done ? done : ret;
 }
 
+/*
+ * The user gets at trapped registers. Until close and not until reset: that does
+ * not take them out of the tables of an IOMMU that has mapped them for peers.
+ */
+static void mig_expose(struct vfio_pci_mig *mig, unsigned int bar, u64 offset)
+{
+	if (!mig->exposed)
+		dev_warn_ratelimited(&mig->core.pdev->dev,
+				     "BAR %u is used at %#llx by a mapping, which is not offered there: no migration until the device is closed\n",
+				     bar, offset);
+	mig->exposed = true;
+}
+
 static vm_fault_t mig_shield_fault(struct vm_fault *vmf)
 {
 	struct vm_area_struct *vma = vmf->vma;
@@ -487,17 +506,17 @@ static vm_fault_t mig_shield_fault(struct vm_fault *vmf)
 		goto unlock;
 
 	standin = mig_standin_find(mig, bar, offset);
-	if (!standin)
+	if (standin ? mig_standins_used(mig) && (vmf->flags & FAULT_FLAG_REMOTE) :
+		      mig->shielded)
 		goto unlock;
 
-	if (mig_standins_used(mig) && (vmf->flags & FAULT_FLAG_REMOTE))
-		goto unlock;
-
-	if (mig_standins_used(mig)) {
+	if (standin && mig_standins_used(mig)) {
 		pfn = page_to_pfn(standin->page);
 		ret = vmf_insert_pfn_prot(vma, vmf->address, pfn,
 					  vm_get_page_prot(vma->vm_flags));
 	} else {
+		if (!standin)
+			mig_expose(mig, bar, offset);
 		pfn = (pci_resource_start(core->pdev, bar) + offset) >>
 			PAGE_SHIFT;
 		ret = vmf_insert_pfn(vma, vmf->address, pfn);
@@ -514,25 +533,18 @@ static const struct vm_operations_struct mig_shield_vm_ops = {
 };
 
 /**
- * mig_bar_mmap - map part of a watched BAR
+ * mig_bar_mmap - map a watched BAR or part of it
  * @mig: the device
  * @vma: what the user wants, in the terms of the device fd
  *
- * Return: 0, -EINVAL if any of it is not in a shielded range.
+ * Return: 0, -EINVAL beyond its end, or where nothing can be mapped.
  */
 int mig_bar_mmap(struct vfio_pci_mig *mig, struct vm_area_struct *vma)
 {
-	u64 pos = (u64)vma->vm_pgoff << PAGE_SHIFT;
-	unsigned int bar = VFIO_PCI_OFFSET_TO_INDEX(pos);
-	u64 offset = pos & VFIO_PCI_OFFSET_MASK;
-	u64 end = offset + (vma->vm_end - vma->vm_start);
 	int ret;
 
 	if (!mig_bar_mmap_possible(mig))
 		return -EINVAL;
-	for (; offset < end; offset += PAGE_SIZE)
-		if (!mig_standin_find(mig, bar, offset))
-			return -EINVAL;
 
 	ret = vfio_pci_core_mmap(&mig->core.vdev, vma);
 	if (ret)

@@ -289,6 +289,7 @@ struct mig_log {
  * @shielded: the user's accesses do not reach the device; io_lock
  * @tracking: they reach it by way of mig_dirty_forward(); io_lock
  * @changed: registers in shielded ranges have changed by themselves; io_lock
+ * @exposed: the user has had trapped registers in a mapping; io_lock
  * @bus_blocked: bus mastering is off behind the user's back; io_lock
  * @bus_wanted: the user's view of Bus Master Enable meanwhile; io_lock
  * @mem_forced: memory decoding was off and is on for us; io_lock
@@ -326,6 +327,7 @@ struct vfio_pci_mig {
 	bool shielded;
 	bool tracking;
 	bool changed;
+	bool exposed;
 	bool bus_blocked;
 	bool bus_wanted;
 	bool mem_forced;

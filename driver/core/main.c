@@ -164,6 +164,7 @@ static int mig_open_device(struct vfio_device *vdev)
 	mig->broken = false;
 	mig_io_lock(mig);
 	mig->shielded = false;
+	mig->exposed = false;
 	mig->bus_blocked = false;
 	mig_fault_answer(mig);
 	ret = mig_fault(mig, MIG_POINT_BACKEND_OPEN);

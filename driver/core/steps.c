@@ -18,6 +18,16 @@
 
 #include "core.h"
 
+/* Nobody knows what the user has done with trapped registers. */
+static int mig_check_exposed(struct vfio_pci_mig *mig)
+{
+	lockdep_assert_held(&mig->io_lock);
+	if (!mig->exposed)
+		return 0;
+	mig_note_reason(mig, "registers were mapped that are not offered");
+	return -EOPNOTSUPP;
+}
+
 static int mig_step_quiesce(struct vfio_pci_mig *mig)
 {
 	ktime_t began = ktime_get();
@@ -37,7 +47,9 @@ static int mig_step_quiesce(struct vfio_pci_mig *mig)
 	if (mig->tracking)
 		mig_shield_sync(mig);
 	began = mig_note_phase(mig, "shield", began);
-	ret = mig_fault(mig, MIG_POINT_BACKEND_QUIESCE);
+	ret = mig_check_exposed(mig);
+	if (!ret)
+		ret = mig_fault(mig, MIG_POINT_BACKEND_QUIESCE);
 	if (!ret)
 		ret = mig->backend->quiesce(mig);
 	began = mig_note_phase(mig, "backend", began);
@@ -136,6 +148,17 @@ static int mig_step_stream_begin(struct vfio_pci_mig *mig)
 	return 0;
 }
 
+/* Who cannot be stopped in the end should hear of it at the beginning. */
+static int mig_step_save_begin(struct vfio_pci_mig *mig)
+{
+	int ret;
+
+	mutex_lock(&mig->io_lock);
+	ret = mig_check_exposed(mig);
+	mutex_unlock(&mig->io_lock);
+	return ret ?: mig_step_stream_begin(mig);
+}
+
 /* Kept aside until the transition has succeeded: it may have to come back. */
 static int mig_step_stream_end(struct vfio_pci_mig *mig)
 {
@@ -189,7 +212,7 @@ static int mig_step_do(struct vfio_pci_mig *mig, enum mig_step step)
 		/* A quiet device without its queues has nothing to advance. */
 		return 0;
 	case MIG_STEP_SAVE_BEGIN:
-		return mig_step_stream_begin(mig);
+		return mig_step_save_begin(mig);
 	case MIG_STEP_CAPTURE:
 		return mig_step_capture(mig);
 	case MIG_STEP_SAVE_END:
@@ -343,7 +366,8 @@ int mig_check_door_locked(struct vfio_pci_mig *mig, enum mig_door door)
  * Return: 0; -EINVAL (not a state), -EBUSY (the other door's migration), -EIO
  * (ERROR, which only reset ends), -ENOMEM, and the state is as before; or as
  * the step that failed, and the state is as before the arc that failed, or
- * ERROR if that cannot be had.
+ * ERROR if that cannot be had. -EOPNOTSUPP is that of a device whose user has
+ * had trapped registers in a mapping: until it is closed it only runs.
  */
 int mig_request_locked(struct vfio_pci_mig *mig, enum mig_door door,
 		       const u32 *path, unsigned int arcs, struct file **filp)

@@ -16,6 +16,7 @@ RELEASE = Path("/artifacts/l2/release")     # what `uname -r` says in L2
 
 PFS = ("0000:01:00.0", "0000:02:00.0")
 EXAMPLES = ("0000:03:00.0", "0000:04:00.0")
+SAMPLES = ("3f1a5f1e-0001-4c1b-8257-600000000001", "3f1a5f1e-0001-4c1b-8257-600000000002")
 VF_MAC = "52:54:00:82:57:60"        # set by the administrator on both PFs
 PEER_NETNS = "peer"
 PEER_ADDRESS = "10.82.57.1"

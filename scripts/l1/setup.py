@@ -22,6 +22,8 @@ import silicon  # noqa: E402  pylint: disable=wrong-import-position
 PCI = Path("/sys/bus/pci/devices")
 OURS = "igbvf-vfio-pci"
 EXAMPLE = "edu-vfio-pci"
+SAMPLE = "mtty"
+SAMPLE_TYPE = Path("/sys/class/mdev_bus/mtty/mdev_supported_types/mtty-2")
 MODULES = [Path("/sys/module") / name / "parameters" for name in ("igbvf_vfio_pci", "vfio_pci_migration")]
 LINK_LIMIT = 20
 
@@ -192,16 +194,27 @@ def examples() -> None:
         _bind(address, EXAMPLE)
 
 
+def samples() -> None:
+    """The kernel's sample of a migratable device, which is mediated: two of them."""
+    sh("modprobe", "-a", SAMPLE, "vfio_iommu_type1")
+    for address in lab.SAMPLES:
+        if not (Path("/sys/bus/mdev/devices") / address).exists():
+            _write(SAMPLE_TYPE / "create", address)
+
+
 def main() -> int:
     """Set up, print a line per VF."""
     parser = argparse.ArgumentParser(description="prepare L1: VFs for VFIO and a peer")
     parser.add_argument("--driver", default=OURS,
-                        help=f"for the VFs (default {OURS}); {EXAMPLE}: for its devices, and no VFs")
+                        help=f"for the VFs (default {OURS}); {EXAMPLE}, {SAMPLE}: for its devices, and no VFs")
     add_settings(parser)
     options = parser.parse_args()
     try:
         if options.driver == EXAMPLE:
             examples()
+            return 0
+        if options.driver == SAMPLE:
+            samples()
             return 0
         vfs = virtual_functions(options.driver, settings_of(options))
         peer()

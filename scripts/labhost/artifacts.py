@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What L1 gets as /artifacts: modules, the inner guest, the traffic and test programs.
+"""What L1 gets as /artifacts: modules, the inner guest, the traffic and test programs, kselftests.
 
 Everything is kept under a key of what went in, so that a run after a change
 builds only what the change touched and several labs can share the result.
 """
 
+import os
 import shutil
 from pathlib import Path
 
-from . import cache, chroot, initramfs, modules, say, source
+from . import cache, chroot, initramfs, kselftests, modules, say, source
 from .tree import TRIXIE, Tree, get, tail
 
 INIT = source.CHECKOUT / "scripts/l1/initramfs-init"
@@ -91,13 +92,14 @@ def _ours(tree: Tree, version: str, bare: bool) -> Path | None:
     return modules.build(tree, version)
 
 
-def build(tree: Tree, version: str, bare: bool = False) -> Path:
+def build(tree: Tree, version: str, bare: bool = False, with_kselftests: bool = False) -> Path:
     """The directory exported to L1 for this kernel; L1 itself boots from it, too."""
     root = get(TRIXIE)
     ours = _ours(tree, version, bare)
     program = traffic(root)
     tests = uapi_tests(root)
-    key = f"{version}-{cache.digest(tree.path.name, ours, program, tests, source.digest(_shaping()))}"
+    suites = kselftests.build() if with_kselftests else None
+    key = f"{version}-{cache.digest(tree.path.name, ours, program, tests, suites, source.digest(_shaping()))}"
 
     def compose(path: Path) -> None:
         with say.step(f"putting together /artifacts for {version}"):
@@ -108,6 +110,8 @@ def build(tree: Tree, version: str, bare: bool = False) -> Path:
             if tests:
                 for test in tests.iterdir():
                     (path / "bin" / test.name).hardlink_to(test)
+            if suites:
+                shutil.copytree(suites, path / "kselftest", copy_function=os.link)
             _inner_guest(root, tree, version, program, path / "l2")
             (path / "boot").mkdir()
             shutil.copy(tree.boot_file(version), path / "boot/vmlinuz")

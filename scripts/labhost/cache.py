@@ -24,6 +24,7 @@ KEEP_JOBS = 40
 KEEP_ENTRIES = 12
 KEEP_TREES = 6
 KEEP_TOOLS = 2
+KEEP_SOURCES = 2
 
 
 def root() -> Path:
@@ -178,7 +179,8 @@ def prune() -> None:
         for kind, keep in (("jobs", KEEP_JOBS), ("trees", KEEP_TREES), ("tools", KEEP_TOOLS),
                            ("artifacts", KEEP_ENTRIES),
                            ("modules", KEEP_ENTRIES), ("traffic", KEEP_ENTRIES),
-                           ("uapi_tests", KEEP_ENTRIES)):
+                           ("uapi_tests", KEEP_ENTRIES), ("kselftests", KEEP_ENTRIES),
+                           ("kselftest-source", KEEP_SOURCES)):
             entries = sorted(sub(kind).iterdir(), key=lambda path: path.stat().st_mtime)
             for path in entries[:-keep]:
                 _discard(path)

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from typing import Callable, NamedTuple
 
-from . import cache, chroot, docs, l1, modules, packaging, say, source, static, tap, tree
+from . import cache, chroot, docs, kselftests, l1, modules, packaging, say, source, static, tap, tree
 
 FROZEN = "LAB_CHECK_LOGS"  # set when we are the copy that freeze() made
 BOOTED = list(tree.OF_SERIES)
@@ -27,6 +27,10 @@ TROUBLE_ON = "6.12"
 EXAMPLE_ON = "6.12"
 OBSERVE_ON = "6.12"
 MODES_ON = "6.12"    # silicon_test and what follows from it
+# What is said of every device. Not what closes it in any state: mtty stays in it, and oopses.
+ON_MTTY = ("'feature*' 'arc_*' data_size same_state save_again reset_everywhere read_pieces wrong_direction "
+           "closed_fd fd_after_leave fd_after_reset 'precopy_[cri]*' load_blank write_pieces truncated_reset "
+           "signal_storm 'set_state_*' bad_buffers")
 SCRIPTS_OF = "7.2"     # checkpatch, kernel-doc
 CLANG_ON = ("6.12", "7.2")
 DOORS = ("v2", "v1")
@@ -34,6 +38,7 @@ REFUSALS_OF = (("6.12", "v2"), ("6.12", "v1"), ("7.2", "v2"))
 DEMO_LIMIT = 1500
 REFUSALS_LIMIT = 1500
 UAPI_LIMIT = 900
+KSELFTESTS_LIMIT = 1200
 SLOWER = 3          # the debug kernel, compared to others
 UNIT_LIMIT = 900
 PROOF_LIMIT = 900
@@ -125,6 +130,11 @@ def _packaging(log: Path) -> Outcome:
     return _from_tap(log.read_text(errors="replace"), status, [], log)
 
 
+def _kselftests_build(log: Path) -> Outcome:
+    status = kselftests.in_tree(log)
+    return _verdict([f"building them in a kernel's tree ended with status {status}"] if status else [], log)
+
+
 def _checkpatch(log: Path) -> Outcome:
     return _verdict(static.checkpatch(*tree.for_series(SCRIPTS_OF), log), log)
 
@@ -196,6 +206,15 @@ def _uapi_test(program: str, series: str, accel: str | None, driver: str = "igbv
     return run
 
 
+def _kselftests(accel: str | None) -> Callable:
+    def run(_log: Path) -> Outcome:
+        command = ["python3", "/project/scripts/l1/kselftests.py", "--short"]
+        result = l1.run(l1.Request(tree.DEBUG, command, KSELFTESTS_LIMIT, accel=accel, shown=False,
+                                   kselftests=True))
+        return _from_tap(result.output(), result.status, result.problems, result.job)
+    return run
+
+
 def _script(name: str, series: str, accel: str | None) -> Callable:
     """A script in L1 that says TAP and needs no inner guest."""
     def run(_log: Path) -> Outcome:
@@ -251,7 +270,7 @@ def _computing() -> list[Step]:
             *steps, Step("build without faults", _build_without_faults),
             Step("sparse", _sparse), Step("checkpatch", _checkpatch),
             Step("kernel-doc", _kernel_doc), Step("docs", _docs), Step("spelling", _spelling),
-            Step("coccinelle", _coccinelle),
+            Step("coccinelle", _coccinelle), Step("build kselftests", _kselftests_build),
             *(Step(f"clang {series}", _clang(series)) for series in CLANG_ON), Step("packaging", _packaging)]
 
 
@@ -260,6 +279,10 @@ def _programs(accel: str | None) -> list[Step]:
     return [Step(f"fault test {FAULTS_ON}", _uapi_test("fault_test", FAULTS_ON, accel)),
             *(Step(f"{name} {tree.DEBUG}", _uapi_test(f"{name}_test", tree.DEBUG, accel))
               for name in ("v2", "failnth")),
+            # Only this kernel has the sample, and IOMMUFD, which libvfio needs.
+            Step("v2 test with mtty", _uapi_test("v2_test", tree.DEBUG, accel, "mtty",
+                                            f"$(ls /sys/bus/mdev/devices) {ON_MTTY}")),
+            Step("kernel's vfio selftests", _kselftests(accel)),
             *(Step(f"{door} test {series}", _uapi_test(f"{door}_test", series, accel))
               for series in BOOTED for door in DOORS),
             *(Step(f"drain test {series}", _uapi_test("drain_test", series, accel)) for series in DRAIN_ON),

@@ -62,6 +62,8 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("-v", "--verbose", action="store_true", help="show the consoles too")
     run.add_argument("--timeout", type=float, default=1800, metavar="S")
     run.add_argument("--bare", action="store_true", help="without the project's modules")
+    run.add_argument("--kselftests", action="store_true",
+                     help="with the kernel's vfio selftests and ours in /artifacts/kselftest")
     run.add_argument("command", nargs="+", metavar="CMD")
 
     long = add("soak", "run the test programs in a loop for a time, and sum up what they did",
@@ -118,7 +120,8 @@ def _trace(options) -> int:
 
 def _run(options) -> int:
     return _status(l1.run(l1.Request(options.kernel, options.command, options.timeout,
-                                     options.verbose, options.accel, options.bare, old=True)))
+                                     options.verbose, options.accel, options.bare, old=True,
+                                     kselftests=options.kselftests)))
 
 
 def _status(result: l1.Result) -> int:

@@ -39,6 +39,7 @@ class Request(NamedTuple):
     old: bool = False         # with /bookworm and what is there
     more: Path | None = None  # a directory for the job's
     shown: bool = True        # what the command says; two at a time would mix
+    kselftests: bool = False  # /artifacts/kselftest is there
 
 
 class Result(NamedTuple):
@@ -244,7 +245,7 @@ def _one_line(command: list[str]) -> str:
 def run(request: Request) -> Result:
     """Boot an L1, run the command in it, power it off; the log directory stays."""
     where, version = tree.for_series(request.kernel)
-    exported = artifacts.build(where, version, request.bare)
+    exported = artifacts.build(where, version, request.bare, request.kselftests)
     accel = qemu.choose(request.accel, exported)
     job = cache.new_job(f"{request.kernel}-{_short_name(request)}")
     _write_command(job, request)

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The tree with the tools that only `lab check` needs: documentation, other compilers, packaging.
+"""The tree with the tools that only `lab check` needs: documentation, other compilers, packaging,
+kselftests.
 
 It is the trixie tree with more packages. What both have is linked, not copied,
 so it costs some 400 MB, half a minute, and nothing to those who run no checks.
@@ -10,7 +11,7 @@ import subprocess
 
 from . import cache, say, tree
 
-PACKAGES = ("clang", "coccinelle", "codespell", "dkms", "lld", "python3-sphinx")
+PACKAGES = ("clang", "coccinelle", "codespell", "dkms", "lld", "python3-sphinx", "rsync", "uuid-dev")
 
 
 def _link(base: tree.Tree, path) -> None:

@@ -8,7 +8,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "../../driver/core/plain.h"
+#include "driver/core/plain.h"
 #include "failnth.h"
 #include "harness.h"
 

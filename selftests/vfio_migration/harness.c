@@ -16,7 +16,6 @@
 
 #include "harness.h"
 
-#define LANES		2
 #define MAX_SHOWN	12	/* failures of one test that are printed */
 #define KILL_LIMIT	30	/* seconds until a killed test must be gone */
 
@@ -61,6 +60,9 @@ static unsigned int factor = 1;
 static struct outcome *shared;		/* one for each lane */
 static struct outcome *outcome;		/* of the test that this process runs */
 static __thread char context[120];
+
+unsigned int th_lanes = LANES;
+void (*th_header)(void);
 
 void th_register(struct th_test *test)
 {
@@ -336,7 +338,7 @@ static void run_all(bool alone, int argc, char **argv)
 {
 	static struct run run[LANES];
 	struct th_test *test = first;
-	unsigned int lane, lanes = alone ? 1 : LANES, running;
+	unsigned int lane, lanes = alone ? 1 : th_lanes, running;
 
 	for (lane = 0; lane < lanes; lane++)
 		run[lane].outcome = &shared[lane];
@@ -389,6 +391,8 @@ int th_main(unsigned int times, int argc, char **argv)
 	setvbuf(stdout, NULL, _IONBF, 0);
 	factor = times;
 	printf("TAP version 13\n");
+	if (th_header)
+		th_header();
 	if (!run_within(first_scene, argc, argv)) {
 		printf("Bail out! the scene cannot be prepared\n");
 		return 2;

@@ -36,6 +36,13 @@ struct th_test {
 	struct th_test *next;
 };
 
+/* How many tests may run at a time; fewer if there are not enough devices. */
+#define LANES	2
+extern unsigned int th_lanes;
+
+/* If not NULL: called when the output has begun, to say where it comes from. */
+extern void (*th_header)(void);
+
 void th_register(struct th_test *test);
 
 /**

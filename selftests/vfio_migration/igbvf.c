@@ -83,6 +83,7 @@ bool mbx_call(struct vf *vf, const u32 *request, unsigned int words,
 	u32 seen = 0;
 	unsigned int i;
 
+	vf_need_igbvf();
 	for (i = 0; i < 100; i++) {
 		vf_write(vf, V2PMAILBOX, V2P_VFU);
 		if (vf_read(vf, V2PMAILBOX) & V2P_VFU)

@@ -3,7 +3,7 @@
 #ifndef _VFIO_MIGRATION_PORT_H
 #define _VFIO_MIGRATION_PORT_H
 
-#include "../../driver/core/plain.h"
+#include "driver/core/plain.h"
 
 /*
  * The VFs of a function's PF do not answer any more, and then again, as after a

@@ -9,7 +9,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
-#include "../../driver/core/plain.h"
+#include "driver/core/plain.h"
 
 #define PAGE	4096u
 

@@ -8,7 +8,7 @@
 #define _VFIO_MIGRATION_STATE_H
 
 #include "vfio.h"
-#include "../../uapi/vfio_pci_migration_stream.h"
+#include "uapi/vfio_pci_migration_stream.h"
 
 #define STATE_MAX	8192
 #define RECORDS_MAX	16
@@ -41,6 +41,16 @@ struct record {
 	const u8 *payload;
 };
 
+/*
+ * With a driver upon vfio_pci_migration these know more of a stream: its format,
+ * and which errno. See vf_need_core().
+ *
+ * The stream is whole: it loads, and the function, which it is loaded into, runs.
+ */
+void state_expect_loads(struct vf *vf, const struct state *state);
+/* RESUMING could not be left, as parts of the stream are missing. */
+void state_expect_missing(int ret);
+
 /* Read a data fd to its end; 0 or -errno. */
 int state_read(int fd, struct state *state);
 /* RUNNING (or any other state) -> STOP_COPY, and read all; stays there. */
@@ -69,8 +79,8 @@ u32 state_sequence(const struct state *state);
 void state_seal(struct state *state, size_t at);
 
 /*
- * Expect two states that are the same but for the number of the sequence, and
- * the CRCs that follow from it.
+ * Expect two states that are the same. Those of vfio_pci_migration differ in the
+ * number of the sequence, and the CRCs that follow from it.
  */
 void state_expect_same(const struct state *one, const struct state *other);
 

@@ -47,7 +47,10 @@ TEST(arc_matrix,
 			want = arc_result(&vf, from, to);
 			fd = -2;
 			got = vf_set_state(&vf, to, &fd);
-			EXPECT_EQ(want, got);
+			if (want == -ENODATA)
+				state_expect_missing(got);
+			else
+				EXPECT_EQ(want, got);
 			EXPECT_EQ(!want && arc_opens_stream(from, to), fd >= 0);
 			if (fd < 0)
 				EXPECT_EQ(-1, fd);
@@ -90,29 +93,29 @@ TEST(same_state,
 	static struct state state;
 	struct iommu iommu = {};
 	struct vf vf;
+	size_t half;
 	int fd, other;
-	u8 first[100];
 
 	vf_open(&vf, &iommu, vf_bdf[0]);
 	state_save(&vf, &state);
+	half = state.len / 2;
 
 	th_context("STOP_COPY");
 	ASSERT_EQ(0, vf_set_state(&vf, VFIO_DEVICE_STATE_STOP, NULL));
 	ASSERT_EQ(0, vf_set_state(&vf, VFIO_DEVICE_STATE_STOP_COPY, &fd));
-	ASSERT_EQ((ssize_t)sizeof(first), read(fd, first, sizeof(first)));
+	ASSERT_EQ((ssize_t)half, read(fd, state.buf, half));
 	EXPECT_EQ(0, vf_set_state(&vf, VFIO_DEVICE_STATE_STOP_COPY, &other));
 	EXPECT_EQ(-1, other);
-	EXPECT_EQ((ssize_t)(state.len - sizeof(first)),
-		  read(fd, state.buf + sizeof(first), sizeof(state.buf) - 100));
-	memcpy(state.buf, first, sizeof(first));
+	EXPECT_EQ((ssize_t)(state.len - half),
+		  read(fd, state.buf + half, sizeof(state.buf) - half));
 	close(fd);
 
 	th_context("RESUMING");
 	ASSERT_EQ(0, vf_set_state(&vf, VFIO_DEVICE_STATE_RESUMING, &fd));
-	ASSERT_EQ(0, state_write(fd, state.buf, 100));
+	ASSERT_EQ(0, state_write(fd, state.buf, half));
 	EXPECT_EQ(0, vf_set_state(&vf, VFIO_DEVICE_STATE_RESUMING, &other));
 	EXPECT_EQ(-1, other);
-	EXPECT_EQ(0, state_write(fd, state.buf + 100, state.len - 100));
+	EXPECT_EQ(0, state_write(fd, state.buf + half, state.len - half));
 	EXPECT_EQ(0, vf_set_state(&vf, VFIO_DEVICE_STATE_RUNNING, NULL));
 	close(fd);
 }
@@ -129,9 +132,11 @@ TEST_ALONE(save_again,
 	u8 byte;
 
 	vf_open(&vf, &iommu, vf_bdf[0]);
-	need_rings_stay(&vf);
-	nic_start(&nic, &vf, 0);
-	ASSERT_TRUE(nic_send(&nic, 1, 3));
+	if (vf_is_igbvf()) {
+		need_rings_stay(&vf);
+		nic_start(&nic, &vf, 0);
+		ASSERT_TRUE(nic_send(&nic, 1, 3));
+	}
 	state_save(&vf, &one);
 	ASSERT_EQ(0, vf_set_state(&vf, VFIO_DEVICE_STATE_STOP, NULL));
 	ASSERT_EQ(0, vf_set_state(&vf, VFIO_DEVICE_STATE_STOP_COPY, &fd));
@@ -149,13 +154,16 @@ TEST_ALONE(save_again,
 	state_save(&vf, &three);
 	state_expect_same(&one, &three);
 	ASSERT_EQ(0, vf_set_state(&vf, VFIO_DEVICE_STATE_RUNNING, NULL));
-	EXPECT_TRUE(nic_send(&nic, 4, 2));
+	if (vf_is_igbvf())
+		EXPECT_TRUE(nic_send(&nic, 4, 2));
 }
 
 /* Nothing of the past may be seen in a function that has been reset. */
 static void expect_fresh(struct vf *vf)
 {
-	EXPECT_STATE(VFIO_DEVICE_STATE_RUNNING, vf);
+	ASSERT_STATE(VFIO_DEVICE_STATE_RUNNING, vf);
+	if (!vf_is_igbvf())
+		return;
 	EXPECT_EQ(0u, vf_read(vf, RDLEN(0)));
 	EXPECT_EQ(0u, vf_read(vf, TDLEN(1)));
 	EXPECT_EQ(0u, vf_read(vf, RXDCTL(0)) & DCTL_ENABLE);
@@ -175,14 +183,16 @@ static void leave_every_state(void (*leave)(struct vf *vf))
 	u8 byte = 0xff;
 
 	vf_open(&vf, &iommu, vf_bdf[0]);
-	for (from = 0; from <= STATES; from++) {
+	/* Only vfio_pci_migration judges a stream before RESUMING is left. */
+	for (from = 0; from < STATES + (vf_has_core() ? 1u : 0u); from++) {
 		failed = from == STATES;
 		if (!failed && !vf_state_offered(&vf, from))
 			continue;
 		th_context("%s%s", state_name(failed ?
 					      VFIO_DEVICE_STATE_RESUMING : from),
 			   failed ? " with an error" : "");
-		nic_start(&nic, &vf, 0);
+		if (vf_is_igbvf())
+			nic_start(&nic, &vf, 0);
 		fd = -1;
 		if (failed) {
 			u8 rubbish[64] = { 0xee };
@@ -201,8 +211,7 @@ static void leave_every_state(void (*leave)(struct vf *vf))
 			close(fd);
 		}
 		/* And it is fit for another life. */
-		EXPECT_EQ(0, vf_set_state(&vf, VFIO_DEVICE_STATE_RUNNING_P2P,
-					  NULL));
+		EXPECT_EQ(0, vf_set_state(&vf, VFIO_DEVICE_STATE_STOP, NULL));
 		EXPECT_EQ(0, vf_set_state(&vf, VFIO_DEVICE_STATE_RUNNING, NULL));
 	}
 }

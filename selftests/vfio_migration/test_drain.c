@@ -40,7 +40,7 @@ static bool scene_begin(void)
 	};
 	unsigned int n;
 
-	for (n = 0; n < 2; n++)
+	for (n = 0; n < 2 && vf_bdf[n]; n++)
 		if (!pf_get_vf_mac(vf_bdf[n], old_mac[n]) ||
 		    !pf_set_vf_mac(vf_bdf[n], new_mac[n]))
 			return false;
@@ -124,6 +124,7 @@ static void start_end(unsigned int n)
 
 static void start_ends(void)
 {
+	vf_need_both();
 	start_end(0);
 	start_end(1);
 }

@@ -71,6 +71,7 @@ static void edu_open(struct vf *vf, struct iommu *iommu, const char *bdf)
 
 static void edu_open_both(struct vf vf[2], struct iommu *iommu)
 {
+	vf_need_both();
 	edu_open(&vf[0], iommu, vf_bdf[0]);
 	edu_open(&vf[1], iommu, vf_bdf[1]);
 	ASSERT_EQ(0, iommu_map(iommu, iommu->mem, IOVA, DMA_SIZE));

@@ -158,6 +158,8 @@ TEST_ALONE(load_blank,
 	state_save(&vf[1], &there);
 	state_expect_same(&here, &there);
 	EXPECT_EQ(0, vf_set_state(&vf[1], VFIO_DEVICE_STATE_RUNNING, NULL));
+	if (!vf_is_igbvf())
+		return;
 	EXPECT_EQ(0u, vf_read(&vf[1], RDLEN(0)));
 	EXPECT_EQ(0u, vf_read(&vf[1], EIMS));
 }
@@ -174,8 +176,10 @@ TEST_ALONE(write_pieces,
 	int fd;
 
 	vf_open_both(vf, &iommu);
-	need_rings_load(vf);
-	nic_start(&nic, &vf[0], 0);
+	if (vf_is_igbvf()) {
+		need_rings_load(vf);
+		nic_start(&nic, &vf[0], 0);
+	}
 	state_save(&vf[0], &here);
 	ASSERT_EQ(0, vf_set_state(&vf[1], VFIO_DEVICE_STATE_RESUMING, &fd));
 	for (at = 0; at < here.len; at += len) {
@@ -238,8 +242,8 @@ TEST(truncated_reset,
 		th_context("%zu of %zu bytes", at, state.len);
 		ASSERT_EQ(0, vf_set_state(&vf, VFIO_DEVICE_STATE_RESUMING, &fd));
 		ASSERT_EQ(0, state_write(fd, state.buf, at));
-		EXPECT_EQ(-ENODATA, vf_set_state(&vf, VFIO_DEVICE_STATE_STOP,
-						 NULL));
+		state_expect_missing(vf_set_state(&vf, VFIO_DEVICE_STATE_STOP,
+						  NULL));
 		ASSERT_EQ(0, vf_reset(&vf));
 		EXPECT_STATE(VFIO_DEVICE_STATE_RUNNING, &vf);
 		close(fd);
@@ -319,6 +323,7 @@ TEST_LONG(flipped,
 	"a stream with one bit flipped is refused in the write that completes "
 	"the record, and the error is latched until reset")
 {
+	vf_need_both();
 	th_both(flip_some);
 }
 
@@ -542,6 +547,7 @@ TEST_LONG(foreign,
 	"is refused with the fitting errno before END is acknowledged")
 {
 	th_log("%zu kinds of wrong", ARRAY_SIZE(wrongs));
+	vf_need_both();
 	th_both(refuse_wrongs);
 }
 
@@ -555,6 +561,7 @@ TEST(foreign_early,
 	struct iommu iommu = {};
 	struct vf vf;
 
+	vf_need_core();
 	vf_open(&vf, &iommu, vf_bdf[0]);
 	state_save(&vf, &state);
 	draft_of(&draft, &state);

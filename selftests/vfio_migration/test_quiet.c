@@ -119,6 +119,7 @@ TEST_ALONE(quiet_doorbells,
 	unsigned int n, w, nr_ways;
 	struct vf vf;
 
+	vf_need_igbvf();
 	vf_open(&vf, &iommu, vf_bdf[0]);
 	need_rings_load(&vf);
 	if (!vf_real(&vf).known)
@@ -145,6 +146,7 @@ TEST(quiet_enable,
 	unsigned int n;
 	struct vf vf;
 
+	vf_need_igbvf();
 	vf_open(&vf, &iommu, vf_bdf[0]);
 	if (!vf_real(&vf).known)
 		th_skip("the PF does not show the function's registers");
@@ -212,6 +214,7 @@ TEST(quiet_master,
 	unsigned int n, before, wanted;
 	struct vf vf;
 
+	vf_need_igbvf();
 	vf_open(&vf, &iommu, vf_bdf[0]);
 	for_each_quiet(n, &vf, ARRAY_SIZE(quiet_states)) {
 		for (before = 0; before < 2; before++) {
@@ -244,6 +247,7 @@ TEST(quiet_master_reset,
 	unsigned int n, wanted;
 	struct vf vf;
 
+	vf_need_igbvf();
 	vf_open(&vf, &iommu, vf_bdf[0]);
 	for_each_quiet(n, &vf, ARRAY_SIZE(quiet_states)) {
 		for (wanted = 0; wanted < 2; wanted++) {
@@ -267,6 +271,7 @@ TEST(quiet_config,
 	unsigned int n;
 	struct vf vf;
 
+	vf_need_igbvf();
 	vf_open(&vf, &iommu, vf_bdf[0]);
 	for_each_quiet(n, &vf, ARRAY_SIZE(quiet_states)) {
 		u16 command;
@@ -558,6 +563,7 @@ TEST_ALONE(dma_map_shield,
 	struct vf vf;
 	int ret;
 
+	vf_need_igbvf();
 	vf_open(&vf, &iommu, vf_bdf[0]);
 	if (!vf_real(&vf).known)
 		th_skip("the PF does not show the function's registers");

@@ -2,6 +2,8 @@
 /* The features and regions as such. */
 #include <errno.h>
 #include <linux/pci_regs.h>
+#include <setjmp.h>
+#include <signal.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -33,8 +35,8 @@ static const struct feature {
 #define HEAD	((u32)sizeof(struct vfio_device_feature))
 
 TEST(features,
-	"STOP_COPY and P2P are offered, PRE_COPY where the kernel knows it; "
-	"the state starts as RUNNING")
+	"STOP_COPY is offered, by drivers upon vfio_pci_migration P2P, too, and "
+	"PRE_COPY where the kernel knows it; the state starts as RUNNING")
 {
 	struct iommu iommu = {};
 	struct vf vf;
@@ -46,11 +48,13 @@ TEST(features,
 	       (unsigned long long)flags,
 	       (unsigned long long)vf_data_size(&vf));
 	EXPECT_TRUE(flags & VFIO_MIGRATION_STOP_COPY);
-	EXPECT_TRUE(flags & VFIO_MIGRATION_P2P);
 	EXPECT_EQ(0ull, flags & ~(VFIO_MIGRATION_STOP_COPY | VFIO_MIGRATION_P2P |
 				  VFIO_MIGRATION_PRE_COPY));
-	if (kernel_since(6, 2))
-		EXPECT_TRUE(flags & VFIO_MIGRATION_PRE_COPY);
+	if (vf_has_core()) {
+		EXPECT_TRUE(flags & VFIO_MIGRATION_P2P);
+		if (kernel_since(6, 2))
+			EXPECT_TRUE(flags & VFIO_MIGRATION_PRE_COPY);
+	}
 	EXPECT_STATE(VFIO_DEVICE_STATE_RUNNING, &vf);
 }
 
@@ -120,8 +124,8 @@ TEST(feature_lengths,
 }
 
 TEST(data_size,
-	"DATA_SIZE is the same in every state, not 0, and never less than "
-	"what STOP_COPY yields")
+	"DATA_SIZE is never less than what STOP_COPY yields, and not 0; with "
+	"vfio_pci_migration it is the same in every state")
 {
 	static const u32 states[] = {
 		VFIO_DEVICE_STATE_RUNNING, VFIO_DEVICE_STATE_RUNNING_P2P,
@@ -140,8 +144,13 @@ TEST(data_size,
 	ASSERT_NE(0ull, (unsigned long long)size);
 	for (n = 0; n < ARRAY_SIZE(states); n++) {
 		th_context("%s", state_name(states[n]));
+		if (!vf_state_offered(&vf, states[n]))
+			continue;
 		ASSERT_EQ(0, vf_set_state(&vf, states[n], NULL));
-		EXPECT_EQ(size, vf_data_size(&vf));
+		if (vf_has_core())
+			EXPECT_EQ(size, vf_data_size(&vf));
+		else
+			EXPECT_NE(0ull, (unsigned long long)vf_data_size(&vf));
 	}
 	ASSERT_EQ(0, vf_reset(&vf));
 	th_context("blank");
@@ -149,6 +158,8 @@ TEST(data_size,
 	EXPECT_LE((u64)blank.len, size);
 	ASSERT_EQ(0, vf_set_state(&vf, VFIO_DEVICE_STATE_RUNNING, NULL));
 	th_context("working");
+	if (!vf_is_igbvf())
+		return;
 	nic_start(&nic, &vf, 0);
 	state_save(&vf, &busy);
 	EXPECT_LE((u64)busy.len, size);
@@ -156,8 +167,8 @@ TEST(data_size,
 }
 
 TEST(bar_windows,
-	"BAR0 can be mapped where its sparse capability says, and nowhere "
-	"else")
+	"BAR0 can be mapped, page by page, where mappings can be taken back, and "
+	"such a mapping is the registers; elsewhere it cannot")
 {
 	struct iommu iommu = {};
 	struct vf vf;
@@ -165,6 +176,7 @@ TEST(bar_windows,
 	void *map;
 	u64 at;
 
+	vf_need_igbvf();
 	vf_open(&vf, &iommu, vf_bdf[0]);
 	EXPECT_EQ(0x4000ull, (unsigned long long)vf.bar_size);
 	mapped = vf_try_map_rings(&vf);
@@ -174,19 +186,13 @@ TEST(bar_windows,
 	if (mapped)
 		EXPECT_LE((u64)0x2000, vf.rings_at);
 	for (at = 0; at < vf.bar_size; at += 0x1000) {
-		bool offered = mapped && at >= vf.rings_at &&
-			       at < vf.rings_at + vf.rings_size;
-
 		th_context("page at %#llx", (unsigned long long)at);
 		map = mmap(NULL, 0x1000, PROT_READ | PROT_WRITE, MAP_SHARED,
 			   vf.fd, vf.bar + at);
-		EXPECT_EQ(offered, map != MAP_FAILED);
+		EXPECT_EQ(mapped, map != MAP_FAILED);
 		if (map != MAP_FAILED)
 			munmap(map, 0x1000);
 	}
-	th_context("all of it");
-	map = mmap(NULL, vf.bar_size, PROT_READ, MAP_SHARED, vf.fd, vf.bar);
-	EXPECT_TRUE(map == MAP_FAILED);
 
 	if (mapped) {
 		th_context("both ways into a register");
@@ -197,6 +203,121 @@ TEST(bar_windows,
 	}
 	th_context("beyond the end");
 	EXPECT_EQ((ssize_t)-1, pread(vf.fd, &at, 4, vf.bar + vf.bar_size));
+	map = mmap(NULL, vf.bar_size + 0x1000, PROT_READ, MAP_SHARED, vf.fd,
+		   vf.bar);
+	EXPECT_EQ(MAP_FAILED, map);
+}
+
+/* All of BAR0, as a program does that does not know of sparse mmap. */
+static volatile u8 *map_all(struct vf *vf)
+{
+	void *map;
+
+	/* Skips where nothing can be mapped. */
+	vf_map_rings(vf);
+	vf_unmap_rings(vf);
+	map = mmap(NULL, vf->bar_size, PROT_READ | PROT_WRITE, MAP_SHARED,
+		   vf->fd, vf->bar);
+	ASSERT_NE(MAP_FAILED, map);
+	return map;
+}
+
+static u32 mapped_read(volatile u8 *map, u32 offset)
+{
+	return *(volatile u32 *)(map + offset);
+}
+
+/* Out of RUNNING by any way? */
+static void expect_refused(struct vf *vf)
+{
+	u32 state;
+
+	for (state = 0; state < STATES; state++) {
+		if (state == VFIO_DEVICE_STATE_RUNNING ||
+		    !vf_state_offered(vf, state))
+			continue;
+		EXPECT_EQ(-EOPNOTSUPP, vf_set_state(vf, state, NULL));
+		EXPECT_STATE(VFIO_DEVICE_STATE_RUNNING, vf);
+	}
+}
+
+TEST(bar_whole,
+	"all of BAR0 can be mapped; as long as only what is offered is touched, "
+	"the device migrates; with the first touch of anything else, in any "
+	"state that runs, it works on but does not migrate until it is closed")
+{
+	struct iommu iommu = {};
+	volatile u8 *map;
+	struct nic nic;
+	struct vf vf;
+
+	vf_need_igbvf();
+	vf_open(&vf, &iommu, vf_bdf[0]);
+	map = map_all(&vf);
+	nic_start(&nic, &vf, 0);
+	th_context("offered pages only");
+	EXPECT_EQ(RING * 16u, mapped_read(map, RDLEN(0)));
+	ASSERT_EQ(0, vf_set_state(&vf, VFIO_DEVICE_STATE_STOP, NULL));
+	EXPECT_EQ(RING * 16u, mapped_read(map, RDLEN(0)));
+	ASSERT_EQ(0, vf_set_state(&vf, VFIO_DEVICE_STATE_RUNNING, NULL));
+
+	th_context("a trapped page in PRE_COPY");
+	if (vf_state_offered(&vf, VFIO_DEVICE_STATE_PRE_COPY))
+		ASSERT_EQ(0, vf_set_state(&vf, VFIO_DEVICE_STATE_PRE_COPY,
+					  NULL));
+	EXPECT_EQ(vf_read(&vf, STATUS), mapped_read(map, STATUS));
+	EXPECT_EQ(-EOPNOTSUPP, vf_set_state(&vf, VFIO_DEVICE_STATE_STOP_COPY,
+					    NULL));
+	ASSERT_EQ(0, vf_set_state(&vf, VFIO_DEVICE_STATE_RUNNING, NULL));
+	expect_refused(&vf);
+	EXPECT_TRUE(nic_send(&nic, 1, 2));
+
+	th_context("after a reset");
+	ASSERT_EQ(0, vf_reset(&vf));
+	expect_refused(&vf);
+
+	th_context("after unmapping");
+	munmap((void *)map, vf.bar_size);
+	expect_refused(&vf);
+
+	th_context("after closing");
+	vf_reopen(&vf);
+	ASSERT_EQ(0, vf_set_state(&vf, VFIO_DEVICE_STATE_STOP, NULL));
+}
+
+static sigjmp_buf no_page;
+
+static void on_sigbus(int number)
+{
+	siglongjmp(no_page, number);
+}
+
+TEST(bar_whole_quiet,
+	"in a quiet state, who touches what is not offered gets SIGBUS, the "
+	"device stays quiet and can be saved")
+{
+	static struct state state;
+	struct iommu iommu = {};
+	volatile u8 *map;
+	struct vf vf;
+	u32 offset;
+
+	vf_need_igbvf();
+	vf_open(&vf, &iommu, vf_bdf[0]);
+	map = map_all(&vf);
+	ASSERT_EQ(0, vf_set_state(&vf, VFIO_DEVICE_STATE_RUNNING_P2P, NULL));
+	signal(SIGBUS, on_sigbus);
+	for (offset = 0; offset < vf.rings_at; offset += 0x1000) {
+		th_context("page at %#x", offset);
+		if (!sigsetjmp(no_page, 1)) {
+			mapped_read(map, offset);
+			EXPECT_TRUE(!"SIGBUS");
+		}
+	}
+	th_context("afterwards");
+	state_save(&vf, &state);
+	EXPECT_EQ(0, state_load(&vf, &state));
+	EXPECT_EQ(0, vf_set_state(&vf, VFIO_DEVICE_STATE_RUNNING, NULL));
 }
 
 TEST(bar_widths,
@@ -211,6 +332,7 @@ TEST(bar_widths,
 	u32 state;
 	u64 quad;
 
+	vf_need_igbvf();
 	vf_open(&vf, &iommu, vf_bdf[0]);
 	for (state = 0; state < STATES; state++) {
 		if (!vf_state_offered(&vf, state))
@@ -248,6 +370,7 @@ TEST_ALONE(low_power,
 	struct vf vf;
 	int fd;
 
+	vf_need_igbvf();
 	vf_open(&vf, &iommu, vf_bdf[0]);
 	need_rings_load(&vf);
 	if (vf_feature(&vf, PROBE | SET | VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY,

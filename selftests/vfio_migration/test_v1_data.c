@@ -480,6 +480,7 @@ TEST_LONG(v1_flipped,
 	"until reset, and then a stream loads again "
 	"(Documentation/design.rst, Streams)")
 {
+	vf_need_both();
 	th_both(flip_half);
 }
 

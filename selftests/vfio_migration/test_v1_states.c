@@ -75,6 +75,7 @@ TEST_LONG(v1_matrix,
 	"the new state, and VFIO_DEVICE_RESET leads back to RUNNING "
 	"(uapi/vfio_pci_migration_v1.h: every state from every other)")
 {
+	vf_need_both();
 	th_both(half_of_the_pairs);
 }
 
@@ -197,6 +198,7 @@ TEST_LONG(v1_quiet,
 	"eventfd, no Bus Master Enable on the way; all come with RUNNING "
 	"(uapi/vfio_pci_migration_v1.h, NDMA; Documentation/design.rst, Quiet)")
 {
+	vf_need_both();
 	th_both(half_of_the_quiet_pairs);
 }
 
@@ -374,6 +376,7 @@ TEST_LONG(v1_ways_out,
 	"from a refused stream, to RUNNING with nothing of the past "
 	"(Documentation/design.rst, Failures)")
 {
+	vf_need_both();
 	th_both(ways_out_of_half);
 }
 

@@ -328,6 +328,7 @@ void rx_frames(struct tracked *t, unsigned int count)
 
 static void open_peer(struct tracked *t)
 {
+	vf_need_both();
 	vf_open(&t->peer_vf, &t->peer_iommu, vf_bdf[1]);
 	nic_start(&t->peer, &t->peer_vf, 1);
 }

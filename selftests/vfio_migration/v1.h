@@ -6,8 +6,8 @@
 #ifndef _VFIO_MIGRATION_V1_H
 #define _VFIO_MIGRATION_V1_H
 
-#include "../../driver/core/fsm.h"
-#include "../../uapi/vfio_pci_migration_v1.h"
+#include "driver/core/fsm.h"
+#include "uapi/vfio_pci_migration_v1.h"
 #include "state.h"
 #include "vfio.h"
 

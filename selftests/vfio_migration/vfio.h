@@ -9,15 +9,13 @@
 
 #include <linux/vfio.h>
 
-#include "../../driver/core/plain.h"
+#include "driver/core/plain.h"
+#include "device.h"
 
 #define STATES		(VFIO_DEVICE_STATE_PRE_COPY_P2P + 1)
 #define VECTORS		3
 #define DMA_IOVA	0x10000000ull
 #define DMA_SIZE	(1u << 20)
-
-/* The two functions under test, in the order of the command line. */
-extern const char *vf_bdf[2];
 
 /**
  * struct iommu - a container with memory that devices can reach
@@ -57,7 +55,7 @@ struct vf {
 	int event[VECTORS];
 };
 
-/* Open both, or only one, with a container of their own. */
+/* Open both, or only one, with a container of their own. RUNNING. */
 void vf_open(struct vf *vf, struct iommu *iommu, const char *bdf);
 void vf_open_both(struct vf vf[2], struct iommu *iommu);
 void vf_reopen(struct vf *vf);		/* close the device fd and open it again */
@@ -100,8 +98,9 @@ void vf_flr(struct vf *vf);		/* the bit in the PCIe capability */
 bool vf_state_offered(struct vf *vf, u32 state);
 const char *state_name(u32 state);
 
-/* Expect a state. */
+/* Expect a state; assert it where a driver that is wrong might crash later. */
 #define EXPECT_STATE(_state, _vf)	EXPECT_EQ((int)(_state), vf_get_state(_vf))
+#define ASSERT_STATE(_state, _vf)	ASSERT_EQ((int)(_state), vf_get_state(_vf))
 
 /* BAR0 through read(2) and write(2), and through the mapping. */
 u32 vf_read(struct vf *vf, u32 offset);
@@ -138,11 +137,6 @@ bool vf_wait_interrupt(struct vf *vf, unsigned int vector, int timeout_ms);
 int iommu_map(struct iommu *iommu, volatile void *vaddr, u64 iova, u64 size);
 int iommu_unmap(struct iommu *iommu, u64 iova, u64 size);
 
-/* Driver binding. */
-int bdf_unbind(const char *bdf);
-int bdf_bind(const char *bdf, const char *driver);
-void bdf_driver(const char *bdf, char *name, size_t size);
-
 /*
  * Another process does something that waits for @vf, which is open, to be closed.
  * aside_begin() returns when it waits, aside_end() when it is done.
@@ -158,9 +152,6 @@ bool kernel_since(unsigned int major, unsigned int minor);
 
 /* Unload a module, without waiting: 0 or -errno. */
 int module_unload(const char *name);
-
-/* Write to a file of sysfs: 0 or -errno. */
-int sysfs_write(const char *path, const char *value);
 
 void sleep_ms(unsigned int ms);
 u64 time_ms(void);
