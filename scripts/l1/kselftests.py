@@ -9,7 +9,7 @@ should. Then come our own tests upon libvfio, with two VFs. What prepares the
 functions is selftests/vfio_migration/scripts, and they must put everything back.
 
 The short form leaves out IOMMU modes that are only other ways to ask for the same,
-and what measures time.
+what measures time, and what a VF skips.
 """
 
 import argparse
@@ -41,7 +41,7 @@ SHORT = {"vfio_dma_mapping_mmio_test": ("iommufd",),
          "vfio_dma_mapping_test": ("iommufd", "iommufd_anonymous"),
          "vfio_pci_driver_test": ("iommufd",),
          "igbvf_migration_test": ("iommufd",)}
-NOT_SHORT = ("vfio_pci_device_init_perf_test",)
+NOT_SHORT = ("vfio_pci_device_init_perf_test", "vfio_pci_sriov_uapi_test")
 
 _RESULT = re.compile(r"^(?:# )?(?P<text>(?:not )?ok \d+ .*)$")
 _TOTALS = re.compile(r"^# # Totals: .*$", re.MULTILINE)
