@@ -109,6 +109,7 @@ class Vm:
         """Start QEMU and talk to it. The guest runs (or waits to arrive) when this returns."""
         lab.RUN.mkdir(parents=True, exist_ok=True)
         socket = lab.RUN / f"{self.name}.qmp"
+        socket.unlink(missing_ok=True)      # another script's, that ran here before
         line = self._line(socket)
         self.file("cmdline").write_text(" ".join(line) + "\n")
         with open(self.file("qemu"), "wb") as log:
