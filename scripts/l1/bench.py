@@ -3,9 +3,10 @@
 """Measure what a user feels, always beside something that everybody knows.
 
 Downtime of a guest with a VF, beside the same guest with cards that QEMU emulates;
-and how fast the VF is under our driver, beside the same VF under vfio-pci. The
-numbers of an emulated machine mean nothing, only their ratios do. Raw numbers
-are in /job/bench.json.
+what our driver does meanwhile, step by step; and how fast the VF is under our driver,
+beside the same VF under vfio-pci. The times of an emulated machine mean nothing, only
+their ratios do, and how often registers are read and written. Raw numbers are in
+/job/bench.json.
 """
 
 import argparse
@@ -14,26 +15,51 @@ import json
 import statistics
 import time
 
+import ftrace
 import lab
 import setup
+import timeline
 from migrate import Settings
 from scene import Scene
 
 BASE = "igb"                # what the others are compared with
-CARDS = ("virtio", BASE, "vfio")
+VF, TRACKED = "VF", "VF, tracked"      # without and with dirty_tracking=Y
 LIMITS = (20, 300)          # ms of downtime that are asked for
 NO_LIMIT = 20_000           # for what does not know which pages it has written
 FAST = ",-r,1000000000,-i,10000000"     # TCP as fast as it goes, hardly any datagrams
 PATH_SECONDS = 8
 
+CARDS = {"virtio": LIMITS, BASE: LIMITS, VF: (NO_LIMIT,), TRACKED: LIMITS}
+# What the driver does while the guest is stopped: on the source, on the destination.
+SHARE = ("quiesce", "capture", "load", "release")
+
+
+def _scene(card: str) -> Scene:
+    if card in (VF, TRACKED):
+        return Scene(settings=("dirty_tracking=Y",) if card == TRACKED else ())
+    return Scene(nic=card)
+
+
+def _steps(events: list[timeline.Event]) -> dict:
+    """Of each step: ms, reads and writes; with the one phase that no step contains."""
+    found = {}
+    for event in events:
+        name = event.data.get("step" if event.name == "mig_step" else "phase")
+        if event.name == "mig_step" or name == "load":
+            found.setdefault(name, []).append(
+                (event.took, int(event.data["reads"]), int(event.data["writes"])))
+    return found
+
 
 async def _migrations(card: str, limit: int, count: int) -> list[dict]:
     """Migrate a guest under traffic; downtimes in ms and bytes in the blackout."""
-    scene = Scene(nic=card)
+    scene = _scene(card)
     found = []
     try:
         scene.prepare()
         await scene.boot()
+        if scene.vfs:
+            ftrace.switch(True)
         for _ in range(count):
             one = await scene.migrate(Settings(downtime_limit_ms=limit))
             if not one.completed:
@@ -42,8 +68,10 @@ async def _migrations(card: str, limit: int, count: int) -> list[dict]:
             silence = scene.peer.longest_gap("peer-to-guest", one.began, one.ended + 2)
             found.append({"downtime_ms": one.numbers["downtime_ms"],
                           "blackout_bytes": one.numbers["ram_downtime_bytes"],
-                          "silence_ms": silence})
+                          "silence_ms": silence, "steps": _steps(timeline.parse(ftrace.said()))})
     finally:
+        if scene.vfs:
+            ftrace.switch(False)
         await scene.end()
     return found
 
@@ -80,6 +108,19 @@ def _show_downtimes(results: dict) -> None:
                   + _range([one["blackout_bytes"] for one in found], "MiB", 2**20))
 
 
+def _show_steps(name: str, found: list[dict]) -> None:
+    print(f"\nour driver's steps in migrations of '{name}', median (range)")
+    of_all = {}
+    for one in found:
+        for step, figures in one["steps"].items():
+            of_all.setdefault(step, []).extend(figures)
+    for step, figures in of_all.items():
+        times, reads, writes = zip(*figures)
+        print(f"  {step:16} {_range(times, 'ms')}  {_range(reads, 'reads')} {_range(writes, 'writes')}")
+    share = [sum(one["steps"][step][-1][0] for step in SHARE) for one in found]
+    print(f"  while the guest is stopped, all together {_range(share, 'ms')}")
+
+
 def _show_paths(results: dict) -> None:
     print("\none TCP stream out of the guest, median (range)")
     base = statistics.median(results["vfio-pci"])
@@ -89,8 +130,8 @@ def _show_paths(results: dict) -> None:
 
 async def _bench(repeat: int) -> int:
     results = {"downtime": {}, "path": {"vfio-pci": [], setup.OURS: []}}
-    for card in CARDS:
-        for limit in LIMITS if card != "vfio" else (NO_LIMIT,):
+    for card, limits in CARDS.items():
+        for limit in limits:
             name = f"{card} {limit}"
             results["downtime"][name] = await _migrations(card, limit, 2 * repeat)
             print(f"measured: downtime of {name}", flush=True)
@@ -99,6 +140,7 @@ async def _bench(repeat: int) -> int:
             found.append(await _path(driver))
     (lab.JOB / "bench.json").write_text(json.dumps(results, indent=1) + "\n")
     _show_downtimes(results["downtime"])
+    _show_steps(VF, results["downtime"][f"{VF} {NO_LIMIT}"])
     _show_paths(results["path"])
     return 0
 

@@ -9,6 +9,7 @@ import re
 import subprocess
 from pathlib import Path
 
+import ftrace
 import lab
 import setup
 import timeline
@@ -16,7 +17,6 @@ from refusals import Tap
 
 VF_UP = "/project/packaging/vf-up"
 TEST = "/artifacts/bin/v2_test"
-TRACING = Path("/sys/kernel/tracing")
 DEBUGFS = Path("/sys/kernel/debug/vfio_pci_migration")
 VFIO = Path("/sys/kernel/debug/vfio")   # CONFIG_VFIO_DEBUGFS
 VFS = ("0000:01:10.0", "0000:02:10.0")
@@ -44,9 +44,7 @@ def _status(vf: str) -> dict:
 
 
 def _traced() -> list[timeline.Event]:
-    events = timeline.parse((TRACING / "trace").read_text(encoding="ascii"))
-    (TRACING / "trace").write_text("")
-    return events
+    return timeline.parse(ftrace.said())
 
 
 def vf_up() -> list[str]:
@@ -180,8 +178,7 @@ def main() -> int:
             faults = [repr(error)]
         tap.result(f"{case.__name__}: {case.__doc__}", faults, [])
         if case is vf_up:
-            for system in ("vfio_pci_migration", "igbvf_vfio_pci"):
-                (TRACING / f"events/{system}/enable").write_text("1")
+            ftrace.switch(True)
     return tap.plan()
 
 

@@ -4,30 +4,14 @@
 
 import argparse
 import asyncio
-from pathlib import Path
 
 import emulator
+import ftrace
 import lab
 import timeline
 from scene import STUCK, Scene
 
-TRACING = Path("/sys/kernel/tracing")
-SYSTEMS = ("vfio_pci_migration", "igbvf_vfio_pci")
 TRACE = lab.JOB / "trace.txt"
-
-
-def _set(name: str, value: str) -> None:
-    (TRACING / name).write_text(value)
-
-
-def _tracing(on: bool) -> None:
-    """QEMU's time stamps are CLOCK_MONOTONIC here: so is the trace's."""
-    if on:
-        _set("trace_clock", "mono")
-        _set("buffer_size_kb", "4096")
-        _set("trace", "")
-    for system in SYSTEMS:
-        _set(f"events/{system}/enable", "1" if on else "0")
 
 
 def _marks(vms: tuple, since: float) -> list[timeline.Mark]:
@@ -48,10 +32,10 @@ def _marks(vms: tuple, since: float) -> list[timeline.Mark]:
 async def _migrate(scene: Scene, options) -> int:
     await scene.boot()
     source = scene.guest
-    _tracing(True)
+    ftrace.switch(True)
     one = await scene.migrate()
-    _tracing(False)
-    text = (TRACING / "trace").read_text(encoding="ascii", errors="replace")
+    ftrace.switch(False)
+    text = ftrace.said()
     TRACE.write_text(text)
     events = [event for event in timeline.parse(text) if event.when >= one.began]
     sides = (source.nic.what, next(nic.what for nic in scene.nics if nic is not source.nic))
