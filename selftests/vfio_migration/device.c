@@ -36,7 +36,8 @@ bool bdf_exists(const char *bdf)
 
 void bdf_path(const char *bdf, const char *name, char path[PATH_MAX])
 {
-	snprintf(path, PATH_MAX, "%s/%s/%s", bdf_is_pci(bdf) ? PCI : MDEV, bdf,
+	/* By its form: to look it up is a system call, which may be made to fail. */
+	snprintf(path, PATH_MAX, "%s/%s/%s", strchr(bdf, ':') ? PCI : MDEV, bdf,
 		 name);
 }
 
