@@ -41,7 +41,7 @@ def _run(program: str, vfs: list[str], *names: str) -> tuple[int, str]:
 def _ability(settings: tuple) -> str:
     """What the driver says of the first VF when it is opened."""
     vfs = _bind(setup.OURS, settings)
-    status, text = _run("v2_test", vfs[:1] * 2, "feature_probe")
+    status, text = _run("v2_test", vfs[:1], "feature_probe")
     if status:
         raise lab.LabError(f"the device cannot be opened: {text}")
     lines = (DEBUGFS / vfs[0] / "status").read_text(encoding="ascii").splitlines()
