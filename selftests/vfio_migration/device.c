@@ -76,9 +76,12 @@ bool vf_is_igbvf(void)
 
 bool vf_has_core(void)
 {
-	char module[NAME_MAX], path[PATH_MAX];
+	static char module[NAME_MAX];
+	char path[PATH_MAX];
 
-	bdf_link(vf_bdf[0], "driver/module", module, sizeof(module));
+	/* Once known, also while the driver is being unbound: the link goes first. */
+	if (!*module)
+		bdf_link(vf_bdf[0], "driver/module", module, sizeof(module));
 	snprintf(path, sizeof(path), CORE "/%s", module);
 	return *module && !access(path, F_OK);
 }
