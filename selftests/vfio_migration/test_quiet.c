@@ -68,6 +68,9 @@ static void shielded_doorbells(struct vf *vf, u32 state, const struct way *way,
 	before = vf_real(vf);
 	ASSERT_EQ(true, before.known);
 	ASSERT_EQ(RING - 1u, before.rdt);
+	/* What is mapped is the function itself, until it is taken away. */
+	EXPECT_EQ(RING - 1u, way->read(vf, RDT(0)));
+	EXPECT_EQ(RING - 1u, other->read(vf, RDT(0)));
 
 	go_quiet(vf, state);
 	quiet = vf_real(vf);
