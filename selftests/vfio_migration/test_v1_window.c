@@ -405,7 +405,8 @@ TEST(v1_map_forked,
 	open_mapped(&v1, &vf, &iommu, vf_bdf[0]);
 	v1_go(&v1, V1_S);
 	v1_data_offset(&v1);
-	ASSERT_EQ(0, madvise((void *)v1.map, v1.sparse_size, MADV_DOFORK));
+	v1_unmap(&v1);
+	ASSERT_TRUE(v1_map_inherited(&v1));
 	ASSERT_EQ(0, pipe(go));
 	ASSERT_EQ(0, pipe(came));
 	pid = fork();

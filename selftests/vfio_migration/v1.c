@@ -173,7 +173,7 @@ u64 v1_data_size(struct v1 *v1)
 	return must_get(v1, V1_FIELD(data_size));
 }
 
-bool v1_map(struct v1 *v1)
+bool v1_map_inherited(struct v1 *v1)
 {
 	void *at;
 
@@ -182,8 +182,15 @@ bool v1_map(struct v1 *v1)
 	at = mmap(NULL, v1->sparse_size, PROT_READ | PROT_WRITE, MAP_SHARED,
 		  v1->vf->fd, v1->at + v1->sparse_at);
 	ASSERT_NE(MAP_FAILED, at);
-	ASSERT_EQ(0, madvise(at, v1->sparse_size, MADV_DONTFORK));
 	v1->map = at;
+	return true;
+}
+
+bool v1_map(struct v1 *v1)
+{
+	if (!v1_map_inherited(v1))
+		return false;
+	ASSERT_EQ(0, madvise((void *)v1->map, v1->sparse_size, MADV_DONTFORK));
 	return true;
 }
 

@@ -92,10 +92,12 @@ u64 v1_data_offset(struct v1 *v1);
 u64 v1_data_size(struct v1 *v1);
 
 /*
- * Map the window where that is offered (false: it is not), and what the window
- * holds, read or written as @v1 says; @offset is that in the region.
+ * Map the window where that is offered (false: it is not), for this process alone
+ * or for its children, too; and what the window holds, read or written as @v1
+ * says; @offset is that in the region.
  */
 bool v1_map(struct v1 *v1);
+bool v1_map_inherited(struct v1 *v1);
 void v1_unmap(struct v1 *v1);
 void v1_window_read(struct v1 *v1, u64 offset, void *buf, size_t len);
 void v1_window_write(struct v1 *v1, u64 offset, const void *buf, size_t len);
