@@ -18,7 +18,7 @@ FROZEN = "LAB_CHECK_LOGS"  # set when we are the copy that freeze() made
 BOOTED = list(tree.OF_SERIES)
 SPARSE_ON = "6.12"
 FAULTS_ON = "6.12"   # takes long, and says little about the kernel
-DRAIN_ON = ("6.12", "6.1")     # with rings mapped, and without
+DRAIN_ON = BOOTED
 DIRTY_ON = ("6.12", "6.1")
 # Of 6.12 and later, only a kernel with iommufd has DMA logging; what 6.1 cannot show.
 LOG_TESTS = "log_offered log_iommufd log_receive_mapped log_states log_scope log_storm"
@@ -278,7 +278,7 @@ def _programs(accel: str | None) -> list[Step]:
     # What takes longest comes first.
     return [Step(f"fault test {FAULTS_ON}", _uapi_test("fault_test", FAULTS_ON, accel)),
             *(Step(f"{name} {tree.DEBUG}", _uapi_test(f"{name}_test", tree.DEBUG, accel))
-              for name in ("v2", "failnth")),
+              for name in ("v2", "v1", "failnth", "drain")),
             # Only this kernel has the sample, and IOMMUFD, which libvfio needs.
             Step("v2 test with mtty", _uapi_test("v2_test", tree.DEBUG, accel, "mtty",
                                             f"$(ls /sys/bus/mdev/devices) {ON_MTTY}")),
