@@ -10,6 +10,19 @@ static bool is_precopy(u32 state)
 	       state == VFIO_DEVICE_STATE_PRE_COPY_P2P;
 }
 
+const u32 quiet_states[QUIET_STATES] = {
+	VFIO_DEVICE_STATE_RUNNING_P2P, VFIO_DEVICE_STATE_STOP,
+	VFIO_DEVICE_STATE_STOP_COPY, VFIO_DEVICE_STATE_PRE_COPY_P2P,
+	VFIO_DEVICE_STATE_RESUMING,
+};
+
+bool next_quiet(struct vf *vf, unsigned int *n, unsigned int limit)
+{
+	while (*n < limit && !vf_state_offered(vf, quiet_states[*n]))
+		++*n;
+	return *n < limit;
+}
+
 /* Every path out of RESUMING begins with RESUMING -> STOP, which wants data. */
 int arc_result(struct vf *vf, u32 from, u32 to)
 {

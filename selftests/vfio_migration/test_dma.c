@@ -7,20 +7,16 @@
 #include <unistd.h>
 
 #include "ability.h"
+#include "arcs.h"
 #include "harness.h"
 #include "igbvf.h"
 #include "state.h"
 #include "vfio.h"
 
-static const u32 quiet_states[] = {
-	VFIO_DEVICE_STATE_RUNNING_P2P, VFIO_DEVICE_STATE_STOP,
-	VFIO_DEVICE_STATE_STOP_COPY, VFIO_DEVICE_STATE_PRE_COPY_P2P,
-};
-
 /* One of them, in turn. */
 static u32 quiet_state(struct vf *vf, unsigned int n)
 {
-	u32 state = quiet_states[n % ARRAY_SIZE(quiet_states)];
+	u32 state = quiet_states[n % KEEPING];
 
 	return vf_state_offered(vf, state) ? state :
 					     VFIO_DEVICE_STATE_RUNNING_P2P;

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "ability.h"
+#include "arcs.h"
 #include "harness.h"
 #include "igbvf.h"
 #include "state.h"
@@ -184,11 +185,6 @@ TEST_ALONE(over_trial,
 	parameters_restore();
 }
 
-static const u32 quiet_states[] = {
-	VFIO_DEVICE_STATE_RUNNING_P2P, VFIO_DEVICE_STATE_STOP,
-	VFIO_DEVICE_STATE_STOP_COPY, VFIO_DEVICE_STATE_PRE_COPY_P2P,
-};
-
 /* There and back. */
 static void pause_in(struct vf *vf, u32 state)
 {
@@ -213,9 +209,7 @@ TEST_ALONE(over_cancelled,
 	vf_open_both(vf, &iommu);
 	nic_start(&nic, &vf[0], 0);
 	nic_start(&other, &vf[1], 1);
-	for (n = 0; n < ARRAY_SIZE(quiet_states); n++) {
-		if (!vf_state_offered(&vf[0], quiet_states[n]))
-			continue;
+	for_each_quiet(n, &vf[0], KEEPING) {
 		vf_all_interrupts(&vf[0]);
 		pause_in(&vf[0], quiet_states[n]);
 		expect_start_over(&vf[0]);
@@ -358,9 +352,7 @@ TEST_ALONE(over_forbidden,
 	vf_open_both(vf, &iommu);
 	nic_start(&nic, &vf[0], 0);
 	nic_start(&other, &vf[1], 1);
-	for (n = 0; n < ARRAY_SIZE(quiet_states); n++) {
-		if (!vf_state_offered(&vf[0], quiet_states[n]))
-			continue;
+	for_each_quiet(n, &vf[0], KEEPING) {
 		th_context("%s", state_name(quiet_states[n]));
 		EXPECT_EQ(-EOPNOTSUPP,
 			  vf_set_state(&vf[0], quiet_states[n], NULL));

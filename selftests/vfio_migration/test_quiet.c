@@ -6,30 +6,11 @@
 #include <unistd.h>
 
 #include "ability.h"
+#include "arcs.h"
 #include "harness.h"
 #include "igbvf.h"
 #include "state.h"
 #include "vfio.h"
-
-static const u32 quiet_states[] = {
-	VFIO_DEVICE_STATE_RUNNING_P2P, VFIO_DEVICE_STATE_STOP,
-	VFIO_DEVICE_STATE_STOP_COPY, VFIO_DEVICE_STATE_PRE_COPY_P2P,
-	VFIO_DEVICE_STATE_RESUMING,
-};
-
-/* In those before RESUMING the function keeps its state by itself. */
-#define KEEPING	((unsigned int)ARRAY_SIZE(quiet_states) - 1)
-
-/* The next quiet state that is offered, from number *@n on. */
-static bool next_quiet(struct vf *vf, unsigned int *n, unsigned int limit)
-{
-	while (*n < limit && !vf_state_offered(vf, quiet_states[*n]))
-		++*n;
-	return *n < limit;
-}
-
-#define for_each_quiet(_n, _vf, _limit)	\
-	for (_n = 0; next_quiet(_vf, &(_n), _limit); _n++)
 
 struct way {
 	const char *name;
@@ -129,7 +110,7 @@ TEST_ALONE(quiet_doorbells,
 		th_skip("the PF does not show the function's registers");
 	/* Some hosts have only the first one. */
 	nr_ways = vf_try_map_rings(&vf) ? ARRAY_SIZE(ways) : 1;
-	for_each_quiet(n, &vf, ARRAY_SIZE(quiet_states)) {
+	for_each_quiet(n, &vf, QUIET_STATES) {
 		for (w = 0; w < nr_ways; w++) {
 			th_context("%s, %s", state_name(quiet_states[n]),
 				   ways[w].name);
@@ -219,7 +200,7 @@ TEST(quiet_master,
 
 	vf_need_igbvf();
 	vf_open(&vf, &iommu, vf_bdf[0]);
-	for_each_quiet(n, &vf, ARRAY_SIZE(quiet_states)) {
+	for_each_quiet(n, &vf, QUIET_STATES) {
 		for (before = 0; before < 2; before++) {
 			for (wanted = 0; wanted < 2; wanted++) {
 				th_context("%s, %u then %u",
@@ -252,7 +233,7 @@ TEST(quiet_master_reset,
 
 	vf_need_igbvf();
 	vf_open(&vf, &iommu, vf_bdf[0]);
-	for_each_quiet(n, &vf, ARRAY_SIZE(quiet_states)) {
+	for_each_quiet(n, &vf, QUIET_STATES) {
 		for (wanted = 0; wanted < 2; wanted++) {
 			th_context("%s, wanted %u", state_name(quiet_states[n]),
 				   wanted);
@@ -276,7 +257,7 @@ TEST(quiet_config,
 
 	vf_need_igbvf();
 	vf_open(&vf, &iommu, vf_bdf[0]);
-	for_each_quiet(n, &vf, ARRAY_SIZE(quiet_states)) {
+	for_each_quiet(n, &vf, QUIET_STATES) {
 		u16 command;
 
 		th_context("%s", state_name(quiet_states[n]));
