@@ -13,6 +13,7 @@
 
 #include "harness.h"
 #include "tracked.h"
+#include "v1.h"
 
 #define TX_RING_PAGE	1	/* see igbvf.c, area 0 */
 #define TX_PAGE		16	/* igbvf.c's transmit buffers */
@@ -166,54 +167,39 @@ void expect_copied(struct tracked *t)
 	EXPECT_EQ(-1, differs(t));
 }
 
-/* The state of the v1 region, for kernels whose v2 has no PRE_COPY. */
-static void v1_state(struct tracked *t, u32 state)
+/* By the v1 region on kernels whose v2 has no PRE_COPY. */
+static void go(struct tracked *t, u32 v2_state, u32 v1_state)
 {
-	struct vfio_region_info info = {
-		.argsz = sizeof(info),
-		.index = VFIO_PCI_NUM_REGIONS,
-	};
+	struct v1 v1;
 
-	ASSERT_EQ(0, ioctl(t->vf.fd, VFIO_DEVICE_GET_REGION_INFO, &info));
-	ASSERT_EQ(4, pwrite(t->vf.fd, &state, 4, info.offset));
+	if (t->precopy) {
+		ASSERT_EQ(0, vf_set_state(&t->vf, v2_state, NULL));
+	} else {
+		v1_open(&v1, &t->vf);
+		v1_go(&v1, v1_state);
+	}
 }
 
 void running(struct tracked *t)
 {
-	if (t->precopy)
-		ASSERT_EQ(0, vf_set_state(&t->vf, VFIO_DEVICE_STATE_RUNNING,
-					  NULL));
-	else
-		v1_state(t, 1);
+	go(t, VFIO_DEVICE_STATE_RUNNING, V1_R);
 }
 
 void saving(struct tracked *t)
 {
-	if (t->precopy)
-		ASSERT_EQ(0, vf_set_state(&t->vf, VFIO_DEVICE_STATE_PRE_COPY,
-					  NULL));
-	else
-		v1_state(t, 3);
+	go(t, VFIO_DEVICE_STATE_PRE_COPY, V1_S | V1_R);
 	report(t);
 	memset(t->cpu, true, sizeof(t->cpu));
 }
 
 void stop_copy(struct tracked *t)
 {
-	if (t->precopy)
-		ASSERT_EQ(0, vf_set_state(&t->vf, VFIO_DEVICE_STATE_STOP_COPY,
-					  NULL));
-	else
-		v1_state(t, 2);
+	go(t, VFIO_DEVICE_STATE_STOP_COPY, V1_S);
 }
 
 void stop(struct tracked *t)
 {
-	if (t->precopy)
-		ASSERT_EQ(0, vf_set_state(&t->vf, VFIO_DEVICE_STATE_STOP,
-					  NULL));
-	else
-		v1_state(t, 0);
+	go(t, VFIO_DEVICE_STATE_STOP, 0);
 }
 
 void reg(struct tracked *t, u32 offset, u32 value)
