@@ -122,12 +122,17 @@ int sysfs_write(const char *path, const char *value)
 	return ret;
 }
 
-int bdf_unbind(const char *bdf)
+int bdf_write(const char *bdf, const char *name, const char *value)
 {
 	char path[PATH_MAX];
 
-	bdf_path(bdf, "driver/unbind", path);
-	return sysfs_write(path, bdf);
+	bdf_path(bdf, name, path);
+	return sysfs_write(path, value);
+}
+
+int bdf_unbind(const char *bdf)
+{
+	return bdf_write(bdf, "driver/unbind", bdf);
 }
 
 int bdf_bind(const char *bdf, const char *driver)

@@ -39,8 +39,9 @@ void bdf_path(const char *bdf, const char *name, char path[PATH_MAX]);
 /* Where a link leads to, without the way there; "" if there is none. */
 void bdf_link(const char *bdf, const char *name, char *target, size_t size);
 
-/* Write an attribute: 0 or -errno. */
+/* Write a file of sysfs, or an attribute of a device: 0 or -errno. */
 int sysfs_write(const char *path, const char *value);
+int bdf_write(const char *bdf, const char *name, const char *value);
 
 /* Driver binding. */
 int bdf_unbind(const char *bdf);

@@ -2,7 +2,6 @@
 #define _GNU_SOURCE
 #include <dirent.h>
 #include <errno.h>
-#include <libgen.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,30 +12,20 @@
 #include "pf.h"
 #include "vfio.h"
 
-#define SYSFS	"/sys/bus/pci/devices"
-
 bool pf_bdf(const char *bdf, char pf[PF_BDF_SIZE])
 {
-	char path[128], target[PATH_MAX];
-	ssize_t len;
-
-	snprintf(path, sizeof(path), SYSFS "/%s/physfn", bdf);
-	len = readlink(path, target, sizeof(target) - 1);
-	if (len < 0)
-		return false;
-	target[len] = '\0';
-	snprintf(pf, PF_BDF_SIZE, "%s", basename(target));
-	return true;
+	bdf_link(bdf, "physfn", pf, PF_BDF_SIZE);
+	return *pf;
 }
 
 bool pf_interface(const char *bdf, char name[IFNAMSIZ])
 {
-	char path[128];
+	char path[PATH_MAX];
 	struct dirent *entry;
 	bool found = false;
 	DIR *dir;
 
-	snprintf(path, sizeof(path), SYSFS "/%s/physfn/net", bdf);
+	bdf_path(bdf, "physfn/net", path);
 	dir = opendir(path);
 	while (dir && !found && (entry = readdir(dir))) {
 		found = entry->d_name[0] != '.' &&
@@ -52,16 +41,13 @@ bool pf_interface(const char *bdf, char name[IFNAMSIZ])
 /* Which of the PF's VFs is it? */
 static int vf_number(const char *bdf)
 {
-	char path[128], target[PATH_MAX];
-	ssize_t len;
+	char name[32], vf[PF_BDF_SIZE];
 	int n;
 
 	for (n = 0; n < 8; n++) {
-		snprintf(path, sizeof(path), SYSFS "/%s/physfn/virtfn%d", bdf,
-			 n);
-		len = readlink(path, target, sizeof(target) - 1);
-		target[len < 0 ? 0 : len] = '\0';
-		if (len > 0 && !strcmp(basename(target), bdf))
+		snprintf(name, sizeof(name), "physfn/virtfn%d", n);
+		bdf_link(bdf, name, vf, sizeof(vf));
+		if (!strcmp(vf, bdf))
 			return n;
 	}
 	return -1;
@@ -135,29 +121,21 @@ bool pf_wait_link(const char *bdf, unsigned int timeout_ms)
 	return up;
 }
 
-static int pf_write(const char *bdf, const char *file, bool name)
-{
-	char path[128], pf[PF_BDF_SIZE];
-
-	if (!pf_bdf(bdf, pf))
-		return -ENODEV;
-	snprintf(path, sizeof(path), SYSFS "/%s/%s", pf, file);
-	return sysfs_write(path, name ? pf : "1");
-}
-
 int pf_reset(const char *bdf)
 {
-	return pf_write(bdf, "reset", false);
+	return bdf_write(bdf, "physfn/reset", "1");
 }
 
 int pf_unbind(const char *bdf)
 {
-	return pf_write(bdf, "driver/unbind", true);
+	char pf[PF_BDF_SIZE];
+
+	return pf_bdf(bdf, pf) ? bdf_unbind(pf) : -ENODEV;
 }
 
 int pf_remove(const char *bdf)
 {
-	return pf_write(bdf, "remove", false);
+	return bdf_write(bdf, "physfn/remove", "1");
 }
 
 /* Not O_NONBLOCK: it waits while the driver lets go of its devices. */

@@ -16,16 +16,14 @@
 #include "port.h"
 #include "vfio.h"
 
-#define SYSFS	"/sys/bus/pci/devices"
-
 #define PORT_BDF_SIZE	16
 
 /* A card's place in sysfs is below its port. */
 static bool find_port(const char *bdf, char name[PORT_BDF_SIZE])
 {
-	char path[128], real[PATH_MAX];
+	char path[PATH_MAX], real[PATH_MAX];
 
-	snprintf(path, sizeof(path), SYSFS "/%s", bdf);
+	bdf_path(bdf, "", path);
 	if (!realpath(path, real))
 		return false;
 	snprintf(name, PORT_BDF_SIZE, "%s", basename(dirname(real)));
@@ -35,10 +33,10 @@ static bool find_port(const char *bdf, char name[PORT_BDF_SIZE])
 /* Config space, of which the kernel is to know nothing. */
 static int open_config(const char *bdf)
 {
-	char path[128];
+	char path[PATH_MAX];
 	int fd;
 
-	snprintf(path, sizeof(path), SYSFS "/%s/config", bdf);
+	bdf_path(bdf, "config", path);
 	fd = open(path, O_RDWR | O_CLOEXEC);
 	ASSERT_LE(0, fd);
 	return fd;
@@ -126,12 +124,9 @@ void port_power_off(const char *bdf)
 
 int port_remove(const char *bdf)
 {
-	char name[PORT_BDF_SIZE], path[128];
+	char name[PORT_BDF_SIZE];
 
-	if (!find_port(bdf, name))
-		return -ENODEV;
-	snprintf(path, sizeof(path), SYSFS "/%s/remove", name);
-	return sysfs_write(path, "1");
+	return find_port(bdf, name) ? bdf_write(name, "remove", "1") : -ENODEV;
 }
 
 int port_rescan(void)

@@ -82,12 +82,12 @@ TEST_ALONE(log_offered,
 /* The device itself, without a group. */
 static int open_cdev(const char *bdf)
 {
-	char path[300];
+	char path[PATH_MAX];
 	struct dirent *entry;
 	int fd = -1;
 	DIR *dir;
 
-	snprintf(path, sizeof(path), "/sys/bus/pci/devices/%s/vfio-dev", bdf);
+	bdf_path(bdf, "vfio-dev", path);
 	dir = opendir(path);
 	if (!dir)
 		return -1;

@@ -346,11 +346,7 @@ static void end_by_flr(struct life *life)
 /* The administrator does not ask who uses it. */
 static void end_by_sysfs(struct life *life)
 {
-	char path[128];
-
-	snprintf(path, sizeof(path), "/sys/bus/pci/devices/%s/reset",
-		 life->vf.bdf);
-	EXPECT_EQ(0, sysfs_write(path, "1"));
+	EXPECT_EQ(0, bdf_write(life->vf.bdf, "reset", "1"));
 	/* He has not asked who had switched on what either. */
 	vf_config_write(&life->vf, PCI_COMMAND,
 			PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER);
