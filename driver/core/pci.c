@@ -196,26 +196,47 @@ int mig_wait_transactions(struct vfio_pci_mig *mig)
 	return -ETIMEDOUT;
 }
 
-static long mig_nothing(void *arg)
+static void mig_nothing(struct work_struct *work)
 {
-	return 0;
+}
+
+/* Is one of the device's interrupts for that CPU? igate is held. */
+static bool mig_interrupts_cpu(struct pci_dev *pdev, int count,
+			       unsigned int cpu)
+{
+	const struct cpumask *mask;
+	int i, irq;
+
+	for (i = 0; i < count; i++) {
+		irq = pci_irq_vector(pdev, i);
+		mask = irq > 0 ? irq_get_effective_affinity_mask(irq) : NULL;
+		if (mask && cpumask_test_cpu(cpu, mask))
+			return true;
+	}
+	return false;
 }
 
 /*
  * An interrupt that has arrived at a CPU which has them disabled is pending in
  * its APIC, where synchronize_irq() does not look. When a task has run there
- * since, it has been taken.
+ * since, it has been taken. This one is such a task, where it runs now.
  */
-static void mig_wait_pending(int irq)
+static void mig_wait_pending(struct pci_dev *pdev, int count)
 {
-	const struct cpumask *mask = irq_get_effective_affinity_mask(irq);
+	struct work_struct work;
 	unsigned int cpu;
 
-	if (!mask)
-		return;
 	cpus_read_lock();
-	for_each_cpu_and(cpu, mask, cpu_online_mask)
-		work_on_cpu(cpu, mig_nothing, NULL);
+	for_each_online_cpu(cpu) {
+		if (cpu == raw_smp_processor_id() ||
+		    !mig_interrupts_cpu(pdev, count, cpu))
+			continue;
+		INIT_WORK_ONSTACK(&work, mig_nothing);
+		/* The guest's CPUs may keep that one busy. */
+		queue_work_on(cpu, system_highpri_wq, &work);
+		flush_work(&work);
+		destroy_work_on_stack(&work);
+	}
 	cpus_read_unlock();
 }
 
@@ -236,13 +257,12 @@ void mig_wait_interrupts(struct vfio_pci_mig *mig)
 		count = pci_msix_vec_count(pdev);
 	else if (pdev->msi_enabled)
 		count = pci_msi_vec_count(pdev);
+	mig_wait_pending(pdev, count);
 	for (i = 0; i < count; i++) {
 		/* There may be holes: vectors can be added one by one. */
 		irq = pci_irq_vector(pdev, i);
-		if (irq > 0) {
-			mig_wait_pending(irq);
+		if (irq > 0)
 			synchronize_irq(irq);
-		}
 	}
 	mutex_unlock(&mig->core.igate);
 }
