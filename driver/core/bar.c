@@ -220,12 +220,17 @@ static bool mig_standins_used(struct vfio_pci_mig *mig)
 /**
  * mig_shield_zap - take the watched BARs out of the user's page tables
  * @mig: the device; io_lock is held
+ *
+ * Not if nothing is there: it has the CPUs of a guest interrupted.
  */
 void mig_shield_zap(struct vfio_pci_mig *mig)
 {
 	unsigned int i;
 
 	lockdep_assert_held(&mig->io_lock);
+	if (!mig->mapped)
+		return;
+	mig->mapped = false;
 	for (i = 0; i < PCI_STD_NUM_BARS; i++)
 		if (mig_bar_watched(mig, i))
 			mig_compat_zap(&mig->core, VFIO_PCI_INDEX_TO_OFFSET(i),
@@ -510,6 +515,7 @@ static vm_fault_t mig_shield_fault(struct vm_fault *vmf)
 		      mig->shielded)
 		goto unlock;
 
+	mig->mapped = true;
 	if (standin && mig_standins_used(mig)) {
 		pfn = page_to_pfn(standin->page);
 		ret = vmf_insert_pfn_prot(vma, vmf->address, pfn,

@@ -285,6 +285,7 @@ struct mig_log {
  * @resets: counts resets by the user
  * @io_lock: see above
  * @mappable: shielded ranges can be mapped; set when the device is bound
+ * @mapped: some of a watched BAR may be in the user's page tables
  * @opened: between open and close; written with guard->mutex and io_lock
  * @shielded: the user's accesses do not reach the device; io_lock
  * @tracking: they reach it by way of mig_dirty_forward(); io_lock
@@ -323,6 +324,7 @@ struct vfio_pci_mig {
 
 	struct mutex io_lock;	/* backend callbacks */
 	bool mappable;
+	bool mapped;
 	bool opened;
 	bool shielded;
 	bool tracking;

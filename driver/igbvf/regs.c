@@ -95,6 +95,8 @@ static bool igbvf_ring_find(u32 offset, unsigned int *ring, unsigned int *reg)
 {
 	u32 block = offset & ~0xffu;
 
+	if (offset - block > IGBVF_RING_LAST)
+		return false;
 	for (*ring = 0; *ring < IGBVF_RINGS; ++*ring)
 		if (igbvf_ring_offset(*ring, IGBVF_RING_BAL) == block)
 			break;

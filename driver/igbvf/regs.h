@@ -59,6 +59,7 @@
 /* Pages 2 and 3: two receive and two transmit queues. Shielded. */
 #define IGBVF_RX_BASE(n)	(0x2800 + 0x100 * (n))
 #define IGBVF_TX_BASE(n)	(0x3800 + 0x100 * (n))
+#define  IGBVF_RING_LAST	0x3c	/* the registers of a queue end there */
 #define  IGBVF_RING_HEAD_OFFSET	0x10
 #define  IGBVF_DCTL_ENABLE	BIT(25)
 #define  IGBVF_RXDCTL_RESET	0x00010000	/* WTHRESH 1 */
