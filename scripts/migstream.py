@@ -15,6 +15,7 @@ ALIGN = 8
 HEADER = 1
 IDENTITY = 2
 END = 3
+AHEAD = 4           # what came before it in its sequence was sent while the source works
 BACKEND = 0x100     # types from here on belong to the backend
 
 _RECORD = struct.Struct("<HHIIIII")     # type flags length sequence index crc reserved
@@ -148,7 +149,7 @@ class Fault(NamedTuple):
 
 _HEADER = struct.Struct("<8sHHIQQ")         # magic major minor reserved required optional
 _IDENTITY = struct.Struct("<16sIHHHHB3sQQ")  # backend version ids(4) revision reserved required optional
-_WANTED = {HEADER: _HEADER.size, IDENTITY: _IDENTITY.size, END: _END.size}
+_WANTED = {HEADER: _HEADER.size, IDENTITY: _IDENTITY.size, END: _END.size, AHEAD: 0}
 MAJOR = 1
 REQUIRED = 1        # flag
 SKIP_MAX = 1 << 20  # a longer record of an unknown type is not skipped
@@ -257,8 +258,12 @@ class Checker:
         if type_ in _WANTED:
             if type_ == IDENTITY and index != 1:
                 self._fault("IDENTITY not next to HEADER")
+            if type_ == AHEAD and self._identity is None:
+                self._fault("AHEAD before IDENTITY")
+            if type_ == AHEAD and any(record.type == AHEAD for record in self._before):
+                self._fault("duplicate record")
             if length != _WANTED[type_]:
-                self._fault("HEADER, IDENTITY or END of wrong size")
+                self._fault("HEADER, IDENTITY, AHEAD or END of wrong size")
             return
         if type_ >= BACKEND and self._identity is None:
             self._fault("device state before IDENTITY")
@@ -288,7 +293,8 @@ class Checker:
             self._sequence = record.sequence
             self._index = 0
         if len(record.payload) == _WANTED.get(record.type):
-            {HEADER: self._header, IDENTITY: self._take_identity, END: self._end}[record.type](record)
+            {HEADER: self._header, IDENTITY: self._take_identity, END: self._end,
+             AHEAD: lambda record: None}[record.type](record)
         self._before.append(record)
         self._index += 1
 

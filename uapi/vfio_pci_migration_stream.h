@@ -6,10 +6,13 @@
  * A stream is a list of *sequences*, a sequence is a list of *records*:
  *
  *	HEADER  [IDENTITY]  backend records ...  END
+ *	HEADER  [IDENTITY]  backend records ...  AHEAD
  *
  * Everything is little endian. A record is a struct vfio_mig_record followed
  * by @length bytes of payload and by zeros up to the next multiple of 8.
- * A sequence that has no END is truncated, whatever the transport says.
+ * A sequence that has no END is truncated, whatever the transport says. One with
+ * AHEAD is sent while the device works: by it a destination can refuse the
+ * source, and prepare itself, before the guest is stopped.
  */
 #ifndef _UAPI_VFIO_PCI_MIGRATION_STREAM_H
 #define _UAPI_VFIO_PCI_MIGRATION_STREAM_H
@@ -20,7 +23,7 @@
 #define VFIO_MIG_STREAM_MAGIC_LEN	8
 
 #define VFIO_MIG_STREAM_MAJOR		1
-#define VFIO_MIG_STREAM_MINOR		0
+#define VFIO_MIG_STREAM_MINOR		1
 
 /* Payloads are padded with zeros to a multiple of this many bytes. */
 #define VFIO_MIG_RECORD_ALIGN		8
@@ -32,6 +35,7 @@
 #define VFIO_MIG_RECORD_HEADER		1
 #define VFIO_MIG_RECORD_IDENTITY	2
 #define VFIO_MIG_RECORD_END		3
+#define VFIO_MIG_RECORD_AHEAD		4	/* since 1.1; no payload, not required */
 #define VFIO_MIG_RECORD_BACKEND		0x100
 
 /* A reader that does not know this record's type must refuse the stream. */

@@ -57,6 +57,7 @@ struct mig_guard {
  * @guard: protects everything else but @io_mutex and @bounce
  * @mig: the device; NULL once the session is over
  * @incoming: RESUMING, not SAVING
+ * @prepared: the device is prepared by what was sent ahead in this sequence
  * @loaded: the sequence that @parser has completed is in the device
  * @over: @mig is NULL, for poll, which takes no lock
  * @io_mutex: one read or write of the data fd at a time; protects @bounce.
@@ -81,6 +82,7 @@ struct mig_session {
 	struct mig_guard *guard;
 	struct vfio_pci_mig *mig;
 	bool incoming;
+	bool prepared;
 	bool loaded;
 	bool over;
 	struct mutex io_mutex;	/* one read or write */
@@ -367,6 +369,9 @@ void mig_guard_settle(struct mig_guard *guard);
 int mig_check_door_locked(struct vfio_pci_mig *mig, enum mig_door door);
 int mig_request_locked(struct vfio_pci_mig *mig, enum mig_door door,
 		       const u32 *path, unsigned int arcs, struct file **filp);
+int mig_save_ahead_locked(struct vfio_pci_mig *mig,
+			  struct mig_session *session);
+int mig_prepare_locked(struct vfio_pci_mig *mig, struct mig_session *session);
 int mig_load_locked(struct vfio_pci_mig *mig, struct mig_session *session);
 void mig_clean_state_locked(struct vfio_pci_mig *mig, bool in_reset);
 void mig_close_locked(struct vfio_pci_mig *mig);
@@ -392,7 +397,8 @@ ktime_t mig_note_phase(struct vfio_pci_mig *mig, const char *phase,
 		       ktime_t began);
 int mig_note_step(struct vfio_pci_mig *mig, enum mig_step step, bool undo,
 		  ktime_t began, int ret);
-void mig_note_load(struct vfio_pci_mig *mig, ktime_t began);
+void mig_note_taken(struct vfio_pci_mig *mig, const char *doing,
+		    ktime_t began);
 void mig_note_transition(struct vfio_pci_mig *mig, u32 from, u32 to,
 			 enum mig_door door, ktime_t began, int ret);
 void mig_note_reset(struct vfio_pci_mig *mig, const char *why, int ret);
@@ -465,6 +471,8 @@ int mig_bar_region_info(struct vfio_device *vdev, struct vfio_region_info *info,
  * @MIG_POINT_BACKEND_QUIESCE: ditto
  * @MIG_POINT_BACKEND_RELEASE: ditto
  * @MIG_POINT_BACKEND_SAVE: ditto
+ * @MIG_POINT_BACKEND_SAVE_AHEAD: ditto
+ * @MIG_POINT_BACKEND_PREPARE: ditto
  * @MIG_POINT_BACKEND_LOAD: ditto
  * @MIG_POINT_TRANSACTIONS: waiting for pending transactions
  * @MIG_POINT_FUNCTION_RESET: function reset on the way into RESUMING
@@ -485,6 +493,8 @@ enum mig_point {
 	MIG_POINT_BACKEND_QUIESCE,
 	MIG_POINT_BACKEND_RELEASE,
 	MIG_POINT_BACKEND_SAVE,
+	MIG_POINT_BACKEND_SAVE_AHEAD,
+	MIG_POINT_BACKEND_PREPARE,
 	MIG_POINT_BACKEND_LOAD,
 	MIG_POINT_TRANSACTIONS,
 	MIG_POINT_FUNCTION_RESET,

@@ -84,8 +84,8 @@ EXPORT_SYMBOL_GPL(vfio_pci_mig_changed);
 
 /**
  * vfio_pci_mig_broken - nothing but a reset will help this device
- * @mig: the device; called from @quiesce, @release, @save or @load, which
- *	then fails
+ * @mig: the device; called from @quiesce, @release, @save, @prepare or @load,
+ *	which then fails
  * @reason: for the log
  *
  * The transition under way ends in ERROR.
@@ -460,7 +460,7 @@ EXPORT_SYMBOL_GPL(vfio_pci_mig_err_handlers);
 
 /**
  * vfio_pci_mig_put_record - write a record of the device state
- * @enc: as given to @save
+ * @enc: as given to @save or @save_ahead
  * @type: one of the backend's record types
  * @flags: VFIO_MIG_RECORD_REQUIRED or 0
  * @payload: content
@@ -484,7 +484,7 @@ EXPORT_SYMBOL_GPL(vfio_pci_mig_put_record);
 
 /**
  * vfio_pci_mig_get_record - find a record of the device state
- * @state: as given to @load
+ * @state: as given to @load or @prepare
  * @type: one of the backend's record types
  * @length: receives the bytes of the payload; may be NULL
  *

@@ -202,14 +202,16 @@ int mig_note_step(struct vfio_pci_mig *mig, enum mig_step step, bool undo,
 }
 
 /**
- * mig_note_load - a state has been loaded, or not
+ * mig_note_taken - a state has been taken by the backend, or not
  * @mig: the device
+ * @doing: as given to mig_note_begin()
  * @began: by mig_note_begin()
  */
-void mig_note_load(struct vfio_pci_mig *mig, ktime_t began)
+void mig_note_taken(struct vfio_pci_mig *mig, const char *doing,
+		    ktime_t began)
 {
 	mig_note_end(mig);
-	mig_note_phase(mig, "load", began);
+	mig_note_phase(mig, doing, began);
 }
 
 /**

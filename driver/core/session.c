@@ -190,8 +190,9 @@ void mig_session_commit_locked(struct mig_session *session)
  * mig_session_pending_locked - bytes that can be read now
  * @session: an attached outgoing session; the state lock is held
  *
- * While the device is running, that is the identity: so that a destination
- * can refuse an unfit source before the guest is stopped.
+ * While the device is running, that is the identity and what the backend sends
+ * ahead: so that a destination can refuse an unfit source, and do what takes
+ * long, before the guest is stopped.
  *
  * Return: their number.
  */
@@ -199,7 +200,8 @@ size_t mig_session_pending_locked(struct mig_session *session)
 {
 	lockdep_assert_held(&session->guard->mutex);
 	if (!session->sequence && (session->mig->state & MIG_R) &&
-	    !mig_session_begin_locked(session))
+	    !mig_session_begin_locked(session) &&
+	    !mig_save_ahead_locked(session->mig, session))
 		mig_session_commit_locked(session);
 	return session->used - session->pos;
 }
@@ -219,14 +221,35 @@ void mig_session_ack_locked(struct mig_session *session)
 	session->segment_taken = false;
 }
 
+/* Has the parser come to where something is to be done? Once each. */
+static int mig_session_act_locked(struct mig_session *session)
+{
+	const struct mig_parser *parser = &session->parser;
+	int ret = 0;
+
+	if (!parser->ahead)
+		session->prepared = false;
+	if (!parser->complete)
+		session->loaded = false;
+
+	if (parser->complete && !session->loaded) {
+		ret = mig_load_locked(session->mig, session);
+		session->loaded = !ret;
+	} else if (parser->ahead && !session->prepared) {
+		ret = mig_prepare_locked(session->mig, session);
+		session->prepared = !ret;
+	}
+	return ret;
+}
+
 /**
  * mig_session_take_locked - take a piece of an incoming stream
  * @session: an attached incoming session; the state lock is held
  * @data: the piece
  * @len: bytes
  *
- * Loads the state into the device as soon as it is complete. Says in the log
- * why a stream is refused.
+ * Loads the state into the device as soon as it is complete, and prepares the
+ * device by what has been sent ahead. Says in the log why a stream is refused.
  *
  * Return: 0, or -errno: the verdict on the stream, latched.
  */
@@ -247,12 +270,7 @@ int mig_session_take_locked(struct mig_session *session, const u8 *data,
 			break;
 		}
 		done += bytes;
-		if (!session->parser.complete) {
-			session->loaded = false;
-		} else if (!session->loaded) {
-			ret = mig_load_locked(session->mig, session);
-			session->loaded = !ret;
-		}
+		ret = mig_session_act_locked(session);
 	}
 	mig_note_bytes(session->mig, true, done);
 	if (ret && !known) {

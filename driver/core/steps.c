@@ -415,6 +415,77 @@ int mig_request_locked(struct vfio_pci_mig *mig, enum mig_door door,
 }
 
 /**
+ * mig_save_ahead_locked - write what a destination can prepare itself with
+ * @mig: the device, SAVING and RUNNING; the state lock is held
+ * @session: its outgoing stream, in which a sequence has been begun
+ *
+ * Return: 0 or -errno, and the sequence is to be begun again.
+ */
+int mig_save_ahead_locked(struct vfio_pci_mig *mig, struct mig_session *session)
+{
+	int ret;
+
+	lockdep_assert_held(&mig->guard->mutex);
+	if (!mig->backend->save_ahead)
+		return 0;
+	mig_device_lock(mig);
+	ret = mig_fault(mig, MIG_POINT_BACKEND_SAVE_AHEAD);
+	if (!ret)
+		ret = mig->backend->save_ahead(mig, &session->encoder);
+	mig_device_unlock(mig);
+	return ret ?: mig_encode_ahead(&session->encoder);
+}
+
+typedef int (*mig_take_fn)(struct vfio_pci_mig *mig,
+			   const struct mig_parser *state);
+
+/* Have the backend take what has come in. */
+static int mig_take(struct vfio_pci_mig *mig, struct mig_session *session,
+		    mig_take_fn take, unsigned int point, const char *doing)
+{
+	ktime_t began = mig_note_begin(mig, doing);
+	int ret;
+
+	/* The data fd keeps nothing awake, unlike the device's own fd. */
+	ret = mig_fault(mig, MIG_POINT_POWER);
+	if (!ret)
+		ret = pm_runtime_resume_and_get(&mig->core.pdev->dev);
+	if (ret < 0) {
+		mig_note_taken(mig, doing, began);
+		return mig_parser_fail(&session->parser, ret, "no power");
+	}
+	mig_device_lock(mig);
+	ret = mig_fault(mig, point);
+	if (!ret)
+		ret = take(mig, &session->parser);
+	mig_shield_fill(mig);
+	mig_device_unlock(mig);
+	pm_runtime_put(&mig->core.pdev->dev);
+	mig_note_taken(mig, doing, began);
+	if (ret)
+		return mig_parser_fail(&session->parser, ret,
+				       "the device does not take it");
+	return 0;
+}
+
+/**
+ * mig_prepare_locked - do early what a load would take long for
+ * @mig: the device, RESUMING; the state lock is held
+ * @session: its incoming stream, in which AHEAD has come
+ *
+ * Return: 0; or -errno, latched as the verdict on the stream: what cannot be
+ * done now would fail the load as well, when the guest has been stopped.
+ */
+int mig_prepare_locked(struct vfio_pci_mig *mig, struct mig_session *session)
+{
+	lockdep_assert_held(&mig->guard->mutex);
+	if (!mig->backend->prepare)
+		return 0;
+	return mig_take(mig, session, mig->backend->prepare,
+			MIG_POINT_BACKEND_PREPARE, "prepare");
+}
+
+/**
  * mig_load_locked - load a sequence that has been received completely
  * @mig: the device, RESUMING; the state lock is held
  * @session: its incoming stream
@@ -426,30 +497,9 @@ int mig_request_locked(struct vfio_pci_mig *mig, enum mig_door door,
  */
 int mig_load_locked(struct vfio_pci_mig *mig, struct mig_session *session)
 {
-	ktime_t began = mig_note_begin(mig, "load");
-	int ret;
-
 	lockdep_assert_held(&mig->guard->mutex);
-	/* The data fd keeps nothing awake, unlike the device's own fd. */
-	ret = mig_fault(mig, MIG_POINT_POWER);
-	if (!ret)
-		ret = pm_runtime_resume_and_get(&mig->core.pdev->dev);
-	if (ret < 0) {
-		mig_note_load(mig, began);
-		return mig_parser_fail(&session->parser, ret, "no power");
-	}
-	mig_device_lock(mig);
-	ret = mig_fault(mig, MIG_POINT_BACKEND_LOAD);
-	if (!ret)
-		ret = mig->backend->load(mig, &session->parser);
-	mig_shield_fill(mig);
-	mig_device_unlock(mig);
-	pm_runtime_put(&mig->core.pdev->dev);
-	mig_note_load(mig, began);
-	if (ret)
-		return mig_parser_fail(&session->parser, ret,
-				       "the device does not take it");
-	return 0;
+	return mig_take(mig, session, mig->backend->load,
+			MIG_POINT_BACKEND_LOAD, "load");
 }
 
 /* No session, no window, no owner is left of what was before. */

@@ -137,6 +137,19 @@ int mig_encode_begin(struct mig_encoder *enc, const struct mig_stream_self *self
 }
 
 /**
+ * mig_encode_ahead - write AHEAD
+ * @enc: the encoder
+ *
+ * The records so far are what a destination can prepare itself with.
+ *
+ * Return: 0, or -ENOSPC.
+ */
+int mig_encode_ahead(struct mig_encoder *enc)
+{
+	return mig_encode_record(enc, VFIO_MIG_RECORD_AHEAD, 0, NULL, 0);
+}
+
+/**
  * mig_encode_end - write END
  * @enc: the encoder
  *
@@ -310,6 +323,15 @@ static int mig_parser_check_record(struct mig_parser *parser)
 	case VFIO_MIG_RECORD_END:
 		want = sizeof(struct vfio_mig_end);
 		break;
+	case VFIO_MIG_RECORD_AHEAD:
+		if (!parser->have_identity)
+			return mig_parser_fail(parser, -EINVAL,
+					       "AHEAD before IDENTITY");
+		if (parser->ahead)
+			return mig_parser_fail(parser, -EINVAL,
+					       "duplicate record");
+		want = 0;
+		break;
 	default:
 		if (type < VFIO_MIG_RECORD_BACKEND)
 			return mig_parser_check_unknown(parser, flags, length);
@@ -323,7 +345,7 @@ static int mig_parser_check_record(struct mig_parser *parser)
 	}
 	if (length != want)
 		return mig_parser_fail(parser, -EINVAL,
-				       "HEADER, IDENTITY or END of wrong size");
+				       "HEADER, IDENTITY, AHEAD or END of wrong size");
 	return 0;
 }
 
@@ -349,6 +371,7 @@ static int mig_parser_do_header(struct mig_parser *parser)
 	parser->staged = 0;
 	parser->seen = 0;
 	parser->in_sequence = true;
+	parser->ahead = false;
 	parser->complete = false;
 	return 0;
 }
@@ -449,6 +472,9 @@ static int mig_parser_do_record(struct mig_parser *parser)
 	case VFIO_MIG_RECORD_END:
 		ret = mig_parser_do_end(parser);
 		break;
+	case VFIO_MIG_RECORD_AHEAD:
+		parser->ahead = true;
+		break;
 	default:
 		if (!parser->skip)
 			mig_parser_stage(parser);
@@ -546,9 +572,10 @@ static bool mig_parser_record_here(const struct mig_parser *parser)
  * @data: the bytes
  * @len: how many
  *
- * Stops behind an END that makes a sequence complete, and behind the HEADER
- * that follows one: a caller that looks at @parser->complete after each call
- * misses neither. How the stream is cut into calls makes no other difference.
+ * Stops behind AHEAD, behind an END that makes a sequence complete, and behind
+ * the HEADER that follows one of both: a caller that looks at @parser->ahead
+ * and @parser->complete after each call misses none. How the stream is cut into
+ * calls makes no other difference.
  *
  * Return: number of bytes consumed, not 0 unless @len is; or the error that
  * is latched.
@@ -556,11 +583,12 @@ static bool mig_parser_record_here(const struct mig_parser *parser)
 ssize_t mig_parser_feed(struct mig_parser *parser, const void *data,
 			size_t len)
 {
-	bool complete = parser->complete;
+	bool complete = parser->complete, ahead = parser->ahead;
 	const u8 *from = data;
 	size_t used = 0;
 
-	while (!parser->error && used < len && parser->complete == complete) {
+	while (!parser->error && used < len && parser->complete == complete &&
+	       parser->ahead == ahead) {
 		if (parser->fill < sizeof(parser->record))
 			used += mig_parser_take_header(parser, from + used,
 						       len - used);
@@ -600,14 +628,14 @@ int mig_parser_finish(struct mig_parser *parser)
 }
 
 /**
- * mig_parser_record - find a record in a complete sequence
+ * mig_parser_record - find a record in a sequence
  * @parser: the parser
  * @type: type of the record
  * @length: receives the length of the payload; NULL if it is of no interest,
  *	because the type has only one
  *
  * Return: the payload, aligned to VFIO_MIG_RECORD_ALIGN; or NULL if the
- * sequence does not have this record or is not complete.
+ * sequence does not have this record, or neither AHEAD nor END has come.
  */
 const void *mig_parser_record(const struct mig_parser *parser, u16 type,
 			      u32 *length)
@@ -615,7 +643,7 @@ const void *mig_parser_record(const struct mig_parser *parser, u16 type,
 	struct vfio_mig_record record;
 	size_t at = 0;
 
-	if (!parser->complete)
+	if (parser->error || (!parser->complete && !parser->ahead))
 		return NULL;
 
 	while (at < parser->staged) {

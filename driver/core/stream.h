@@ -99,6 +99,7 @@ void mig_encoder_init(struct mig_encoder *enc, void *buf, size_t size,
 int mig_encode_record(struct mig_encoder *enc, u16 type, u16 flags,
 		      const void *payload, u32 length);
 int mig_encode_begin(struct mig_encoder *enc, const struct mig_stream_self *self);
+int mig_encode_ahead(struct mig_encoder *enc);
 int mig_encode_end(struct mig_encoder *enc);
 
 /**
@@ -121,6 +122,7 @@ int mig_encode_end(struct mig_encoder *enc);
  * @in_sequence: HEADER has been seen, @sequence is valid
  * @have_identity: IDENTITY has been seen and fits
  * @identity: that IDENTITY
+ * @ahead: AHEAD has been seen in this sequence
  * @complete: END has been seen and everything fits
  * @error: the verdict: first error, latched; 0
  * @reason: what was wrong, in words, when @error is set or mig_parser_finish()
@@ -150,6 +152,7 @@ struct mig_parser {
 	bool in_sequence;
 	bool have_identity;
 	struct vfio_mig_identity identity;
+	bool ahead;
 	bool complete;
 	int error;
 	const char *reason;

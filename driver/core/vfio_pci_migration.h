@@ -109,6 +109,13 @@ struct vfio_pci_mig_track_ops {
  *	it again. 0 or -errno, and quiet still.
  * @save: write the device's records by vfio_pci_mig_put_record(); it is quiet
  *	and stays so. 0 or -errno.
+ * @save_ahead: optional: write those records, as they are now, that a
+ *	destination can prepare itself with; the device may work. 0 or -errno,
+ *	and it will be asked again.
+ * @prepare: optional: the records that @save_ahead has written are at hand, as
+ *	for @load. Do what takes long, and refuse what @load would have to
+ *	refuse. Nothing of it may be for the user to see: @load has the last
+ *	word, and there may be none. As @load on -errno.
  * @load: the records of a complete and checked sequence are at hand
  *	(vfio_pci_mig_get_record()); validate them all, then put them into the
  *	device, which stays quiet. May be called again with a later sequence.
@@ -121,8 +128,8 @@ struct vfio_pci_mig_track_ops {
  * All callbacks may sleep, must bound every wait, and are called with the
  * device's io_lock held, so one never runs beside another. Memory decoding is
  * on, but for @bar_read and @bar_write, where a VF's user may have tried to
- * switch it off. @open, @close, @quiesce, @release, @save and @load hold the state
- * lock, too.
+ * switch it off. @open, @close, @quiesce, @release, @save, @save_ahead, @prepare
+ * and @load hold the state lock, too.
  */
 struct vfio_pci_mig_backend {
 	const char *name;
@@ -141,6 +148,9 @@ struct vfio_pci_mig_backend {
 	int (*quiesce)(struct vfio_pci_mig *mig);
 	int (*release)(struct vfio_pci_mig *mig);
 	int (*save)(struct vfio_pci_mig *mig, struct mig_encoder *enc);
+	int (*save_ahead)(struct vfio_pci_mig *mig, struct mig_encoder *enc);
+	int (*prepare)(struct vfio_pci_mig *mig,
+		       const struct mig_parser *state);
 	int (*load)(struct vfio_pci_mig *mig, const struct mig_parser *state);
 	u32 (*bar_read)(struct vfio_pci_mig *mig, unsigned int bar, u32 offset);
 	void (*bar_write)(struct vfio_pci_mig *mig, unsigned int bar,

@@ -91,7 +91,7 @@ def _phase(event: Event) -> str:
 
 
 def _record(event: Event) -> str:
-    names = {"0x1": "HEADER", "0x2": "IDENTITY", "0x3": "END"}
+    names = {"0x1": "HEADER", "0x2": "IDENTITY", "0x3": "END", "0x4": "AHEAD"}
     kind = event.data["type"]
     way = "->" if event.text.startswith("out ") else "<-"
     return f"    {way} {names.get(kind, kind)}, {event.data['length']} bytes"

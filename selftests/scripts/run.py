@@ -13,7 +13,7 @@ SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 sys.path[:0] = [str(SCRIPTS), str(SCRIPTS / "l1")]
 import migdevices  # noqa: E402  pylint: disable=wrong-import-position
 import timeline  # noqa: E402  pylint: disable=wrong-import-position
-from migstream import (END, HEADER, IDENTITY, MAGIC, REQUIRED, Checker, Record, crc32c,  # noqa: E402
+from migstream import (AHEAD, END, HEADER, IDENTITY, MAGIC, REQUIRED, Checker, Record, crc32c,  # noqa: E402
                        encode, seal)  # noqa: E402  pylint: disable=wrong-import-position
 
 _LIBRARY = ctypes.CDLL(os.path.abspath(sys.argv[1]))
@@ -49,7 +49,7 @@ def _pf() -> bytes:
 
 def parts(sequence: int = 1) -> list[Record]:
     """The records of a good sequence."""
-    header = struct.pack("<8sHHIQQ", MAGIC, 1, 0, 0, 0, 0)
+    header = struct.pack("<8sHHIQQ", MAGIC, 1, 1, 0, 0, 0)
     identity = struct.pack("<16sIHHHHB3sQQ", b"igbvf", 1, 0x8086, 0x10ca, 0x8086, 0xa03c, 1, bytes(3), 3, 0x1f)
     interrupts = struct.pack("<10I", 7, 7, 488, 488, 488, 0x8081, 0x82, 0, 0x5, 0x1)
     payloads = [(HEADER, header), (IDENTITY, identity), (0x100, _rings()), (0x101, interrupts),
@@ -115,6 +115,15 @@ def _good() -> bytes:
     return encode(parts())
 
 
+def _ahead(times: int, payload: bytes = b"") -> list[Record]:
+    """What is sent ahead: what the PF holds."""
+    records = [record for record in parts() if record.type in (HEADER, IDENTITY, 0x103)]
+    records += [Record(AHEAD, 0, 1, 0, payload) for _ in range(times)]
+    for index, record in enumerate(records):
+        record.index = index
+    return seal(records)
+
+
 # name, stream; the driver's own words are what is expected.
 BROKEN = [
     ("nothing", b""),
@@ -151,11 +160,16 @@ BROKEN = [
     ("data after END", _good() + encode(parts()[2:3])),
     ("the same sequence again", _good() * 2),
     ("rubbish after END", _good() + bytes(3)),
+    ("AHEAD twice", encode(_ahead(2))),
+    ("AHEAD with a payload", encode(_ahead(1, b"12345678"))),
+    ("AHEAD before IDENTITY", encode(seal([parts()[0], Record(AHEAD, 0, 1, 1, b"")]))),
+    ("nothing after AHEAD", encode(_ahead(1))),
 ]
 
 GOOD = [
     ("one sequence", _good()),
     ("two sequences", _good() + encode(parts(2))),
+    ("a sequence after what was sent ahead", encode(_ahead(1)) + encode(parts(2))),
     ("a sequence given up for another", encode(parts()[:4]) + encode(parts(2))),
     ("without what is optional", _with(_without(0x104))),
     ("with something unknown and optional", _with(_extra(0x200, 0))),

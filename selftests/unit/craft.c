@@ -113,6 +113,7 @@ void craft_header(struct craft *craft, u32 sequence)
 	u8 payload[32] = "VFIOMIGS";
 
 	store(payload + 8, 2, 1);
+	store(payload + 10, 2, 1);
 	craft_record(craft, sequence, 1, 1, payload, sizeof(payload));
 }
 
@@ -253,7 +254,7 @@ const char *feed_pieces(struct mig_parser *parser, const u8 *data, size_t len,
 
 	while (len && !flaw && !parser->error) {
 		size_t bytes = seed ? fill_random(seed) % piece + 1 : piece;
-		bool complete = parser->complete;
+		bool complete = parser->complete, ahead = parser->ahead;
 		ssize_t used;
 		u8 *copy;
 
@@ -276,7 +277,8 @@ const char *feed_pieces(struct mig_parser *parser, const u8 *data, size_t len,
 			flaw = "error is not returned";
 		else if (!used || (size_t)used > bytes)
 			flaw = "impossible number of bytes consumed";
-		else if ((size_t)used < bytes && parser->complete == complete)
+		else if ((size_t)used < bytes && parser->complete == complete &&
+			 parser->ahead == ahead)
 			flaw = "stops for no reason";
 		data += used;
 		len -= used;
@@ -294,6 +296,7 @@ const char *feed_pieces(struct mig_parser *parser, const u8 *data, size_t len,
 struct reference {
 	const u8 *header;
 	const u8 *identity;
+	bool ahead;
 	bool complete;
 	u32 index;
 	bool seen[4];
@@ -332,6 +335,8 @@ static int refuse_header(const struct reference *ref, const u8 *record)
 		return ref->index == 1 && length == 48 ? 0 : -EINVAL;
 	if (type == 3)
 		return length == 16 ? 0 : -EINVAL;
+	if (type == 4)
+		return ref->identity && !ref->ahead && !length ? 0 : -EINVAL;
 	if (type >= 0x100 && !ref->identity)
 		return -EINVAL;
 	if (desc < 0 || desc > 3) {
@@ -395,6 +400,7 @@ static void accept(struct reference *ref, const u8 *record)
 
 	if (type == 1) {
 		ref->header = record;
+		ref->ahead = false;
 		ref->complete = false;
 		ref->index = 0;
 		memset(ref->seen, 0, sizeof(ref->seen));
@@ -402,6 +408,8 @@ static void accept(struct reference *ref, const u8 *record)
 		ref->identity = record + AT_PAYLOAD;
 	} else if (type == 3) {
 		ref->complete = true;
+	} else if (type == 4) {
+		ref->ahead = true;
 	} else if (type >= CRAFT_A && type <= CRAFT_D) {
 		ref->seen[type - CRAFT_A] = true;
 		ref->record[type - CRAFT_A] = record;
@@ -447,11 +455,12 @@ void reference_read(const u8 *data, size_t len, struct verdict *verdict)
 		at += size;
 	}
 
+	verdict->ahead = ref.ahead && !verdict->error;
 	verdict->complete = ref.complete && !verdict->error;
 	verdict->finish = verdict->error;
 	if (!verdict->error && (!ref.complete || partial))
 		verdict->finish = -ENODATA;
-	for (int i = 0; verdict->complete && i < 4; i++) {
+	for (int i = 0; (verdict->ahead || verdict->complete) && i < 4; i++) {
 		if (!ref.seen[i])
 			continue;
 		verdict->payload[i] = ref.record[i] + AT_PAYLOAD;
@@ -469,6 +478,8 @@ const char *verdict_differs(const struct verdict *verdict,
 		return "another error";
 	if (parser->complete != verdict->complete)
 		return "another opinion on completeness";
+	if (!parser->error && parser->ahead != verdict->ahead)
+		return "another opinion on what was sent ahead";
 	if (mig_parser_finish(&copy) != verdict->finish)
 		return "another opinion on the end";
 	if (verdict->finish && !copy.reason)

@@ -69,13 +69,16 @@ void craft_reseal(struct craft *craft);
 /**
  * struct verdict - what a reader makes of a stream
  * @error: latched error, or 0
+ * @ahead: AHEAD has come in the last sequence
  * @complete: the last sequence is complete
  * @finish: what mig_parser_finish() returns
- * @payload: the records of the last sequence, by type - CRAFT_A, if complete
+ * @payload: the records of the last sequence, by type - CRAFT_A, if complete or
+ *	sent ahead
  * @length: their lengths
  */
 struct verdict {
 	int error;
+	bool ahead;
 	bool complete;
 	int finish;
 	const u8 *payload[4];

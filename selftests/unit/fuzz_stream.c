@@ -15,7 +15,7 @@
 #include "tap.h"
 
 #define ROUNDS		10000
-#define REASONS		38
+#define REASONS		39
 #define REASONS_MAX	64
 
 static struct {
@@ -141,13 +141,19 @@ static void make(struct craft *craft, u32 *seed)
 		if (fill_random(seed) % 8)
 			craft_identity(craft, sequence);
 		if (!(fill_random(seed) % 4)) {
-			type = fill_random(seed) % 0x200;
+			type = fill_random(seed) % 2 ?
+			       VFIO_MIG_RECORD_AHEAD :
+			       fill_random(seed) % 0x200;
 			flags = !(fill_random(seed) % 4);
 			craft_record(craft, sequence, type, flags, zeros,
+				     fill_random(seed) % 2 ? 0 :
 				     fill_random(seed) % sizeof(zeros));
 		}
 		if (fill_random(seed) % 8)
 			craft_backend(craft, sequence);
+		if (!(fill_random(seed) % 4))
+			craft_record(craft, sequence, VFIO_MIG_RECORD_AHEAD, 0,
+				     NULL, 0);
 		if (fill_random(seed) % 8)
 			craft_end(craft, sequence);
 		sequence += fill_random(seed) % 8 ? 1 : 0;

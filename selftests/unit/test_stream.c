@@ -446,7 +446,7 @@ static void test_header(void)
 	refused(craft, -EINVAL, "not a device state stream",
 		"a stream that begins with IDENTITY");
 	craft = fresh();
-	craft_record(craft, 5, 4, 0, "optional", 8);
+	craft_record(craft, 5, 5, 0, "optional", 8);
 	refused(craft, -EINVAL, "not a device state stream",
 		"a stream that begins with an optional record");
 
@@ -482,11 +482,11 @@ static void test_header(void)
 	craft = fresh();
 	craft_record(craft, 5, 1, 1, "VFIOMIGS\1\0\0\0\0\0\0\0\0\0\0\0\0\0\0",
 		     24);
-	refused(craft, -EINVAL, "HEADER, IDENTITY or END of wrong size",
+	refused(craft, -EINVAL, "HEADER, IDENTITY, AHEAD or END of wrong size",
 		"HEADER that is too short");
 	craft = fresh();
 	craft_record(craft, 5, 1, 1, garbage, 0);
-	refused(craft, -EINVAL, "HEADER, IDENTITY or END of wrong size",
+	refused(craft, -EINVAL, "HEADER, IDENTITY, AHEAD or END of wrong size",
 		"HEADER without payload");
 }
 
@@ -586,7 +586,7 @@ static void test_identity(void)
 		"IDENTITY twice");
 	craft = fresh();
 	craft_header(craft, 5);
-	craft_record(craft, 5, 4, 0, "optional", 8);
+	craft_record(craft, 5, 5, 0, "optional", 8);
 	craft_identity(craft, 5);
 	refused(craft, -EINVAL, "IDENTITY not next to HEADER",
 		"IDENTITY behind another record");
@@ -630,6 +630,81 @@ static void test_identity(void)
 		"unknown feature of the device state", "required feature 63");
 	accepted(changed(IDENTITY, AT_PAYLOAD + 40, 8, ~0ull), 5,
 		 "all optional features of the backend");
+}
+
+/* HEADER, IDENTITY, the backend's records, AHEAD. */
+static struct craft *fresh_ahead(void)
+{
+	struct craft *craft = fresh();
+
+	craft_header(craft, 5);
+	craft_identity(craft, 5);
+	craft_backend(craft, 5);
+	craft_record(craft, 5, VFIO_MIG_RECORD_AHEAD, 0, NULL, 0);
+	return craft;
+}
+
+static void test_ahead(void)
+{
+	struct craft *craft = fresh_ahead();
+	struct mig_encoder enc;
+	struct trial trial;
+	size_t used;
+	u32 length;
+	u8 buf[64];
+
+	trial_begin(&trial, CRAFT_ROOM);
+	used = mig_parser_feed(&trial.parser, craft->data, craft->len - 1);
+	ok(used == craft->len - 1 && !trial.parser.ahead &&
+	   !mig_parser_record(&trial.parser, CRAFT_A, &length),
+	   "nothing can be had before the last byte of AHEAD");
+	mig_parser_feed(&trial.parser, craft->data + used, 1);
+	ok(trial.parser.ahead && !trial.parser.complete &&
+	   mig_parser_record(&trial.parser, CRAFT_A, &length) && length == 8,
+	   "behind AHEAD, what was sent ahead can be had");
+	ok(mig_parser_finish(&trial.parser) == -ENODATA,
+	   "AHEAD does not complete a sequence");
+	trial_end(&trial);
+
+	craft_sequence(craft, 6);
+	accepted(craft, 6, "a sequence after AHEAD");
+	trial_begin(&trial, CRAFT_ROOM);
+	used = mig_parser_feed(&trial.parser, craft->data, craft->len);
+	ok(used == craft->offset[7] && trial.parser.ahead,
+	   "the parser stops behind AHEAD");
+	used += mig_parser_feed(&trial.parser, craft->data + used,
+				craft->len - used);
+	ok(used == craft->offset[8] && !trial.parser.ahead &&
+	   !mig_parser_record(&trial.parser, CRAFT_A, &length),
+	   "and behind the HEADER that drops what was sent ahead");
+	trial_end(&trial);
+
+	craft = fresh_ahead();
+	craft_end(craft, 5);
+	accepted(craft, 5, "AHEAD and END in one sequence");
+	craft = fresh_ahead();
+	craft_record(craft, 5, VFIO_MIG_RECORD_AHEAD, 0, NULL, 0);
+	refused(craft, -EINVAL, "duplicate record", "AHEAD twice");
+	craft = fresh();
+	craft_header(craft, 5);
+	craft_record(craft, 5, VFIO_MIG_RECORD_AHEAD, 0, NULL, 0);
+	refused(craft, -EINVAL, "AHEAD before IDENTITY",
+		"AHEAD before IDENTITY");
+	craft = fresh();
+	craft_header(craft, 5);
+	craft_identity(craft, 5);
+	craft_record(craft, 5, VFIO_MIG_RECORD_AHEAD, 0, "12345678", 8);
+	refused(craft, -EINVAL, "HEADER, IDENTITY, AHEAD or END of wrong size",
+		"AHEAD with a payload");
+	craft = fresh_sequence();
+	craft_record(craft, 5, VFIO_MIG_RECORD_AHEAD, 0, NULL, 0);
+	refused(craft, -EINVAL, "data after END", "AHEAD after END");
+
+	mig_encoder_init(&enc, buf, sizeof(buf), 5);
+	ok(!mig_encode_ahead(&enc) && enc.used == AT_PAYLOAD &&
+	   load(buf + AT_TYPE, 2) == VFIO_MIG_RECORD_AHEAD &&
+	   !load(buf + AT_FLAGS, 2) && !load(buf + AT_LENGTH, 4),
+	   "AHEAD is empty, and may be skipped");
 }
 
 static void test_end(void)
@@ -682,7 +757,7 @@ static void test_end(void)
 	craft_identity(craft, 5);
 	craft_backend(craft, 5);
 	craft_record(craft, 5, 3, 1, "12345678", 8);
-	refused(craft, -EINVAL, "HEADER, IDENTITY or END of wrong size",
+	refused(craft, -EINVAL, "HEADER, IDENTITY, AHEAD or END of wrong size",
 		"END that is too short");
 
 	craft = fresh_sequence();
@@ -692,7 +767,7 @@ static void test_end(void)
 	craft_record(craft, 5, CRAFT_B, 0, NULL, 0);
 	refused(craft, -EINVAL, "data after END", "record after END");
 	craft = fresh_sequence();
-	craft_record(craft, 5, 4, 0, NULL, 0);
+	craft_record(craft, 5, 5, 0, NULL, 0);
 	refused(craft, -EINVAL, "data after END",
 		"optional record after END");
 	craft = fresh_sequence();
@@ -832,7 +907,7 @@ static void test_sequences(void)
 
 static void test_unknown(void)
 {
-	static const u16 types[] = { 4, 0xff, 0x104, 0xffff };
+	static const u16 types[] = { 5, 0xff, 0x104, 0xffff };
 	static u8 payload[MIG_SKIP_MAX];
 	struct craft *craft;
 	struct trial trial;
@@ -879,7 +954,7 @@ static void test_unknown(void)
 
 	craft = fresh();
 	craft_header(craft, 5);
-	craft_record(craft, 5, 4, 0, payload, 8);
+	craft_record(craft, 5, 5, 0, payload, 8);
 	craft_header(craft, 6);
 	craft_identity(craft, 6);
 	craft_backend(craft, 6);
@@ -1054,6 +1129,7 @@ int main(void)
 	test_header();
 	test_record();
 	test_identity();
+	test_ahead();
 	test_end();
 	test_sequences();
 	test_unknown();
