@@ -109,6 +109,7 @@ struct igbvf_mailbox {
  * @mac: address that the VF uses
  * @uc: further unicast addresses
  * @nr_uc: number of @uc
+ * @uc_clear: the PF holds no other filters, such as those of a former owner
  * @mc_set: multicast filters were set
  * @nr_mc: number of hashes asked for; more than IGBVF_MC_MAX: all multicast
  * @mc: hashes
@@ -125,6 +126,7 @@ struct igbvf_pf_log {
 	u8 mac[ETH_ALEN];
 	u8 uc[IGBVF_UC_MAX][ETH_ALEN];
 	u32 nr_uc;
+	bool uc_clear;
 	bool mc_set;
 	u32 nr_mc;
 	u16 mc[IGBVF_MC_MAX];
@@ -331,7 +333,7 @@ void igbvf_mbx_quiesce(struct igbvf *vf);
 void igbvf_mbx_release(struct igbvf *vf);
 bool igbvf_mbx_news(struct igbvf *vf);
 void igbvf_mbx_reset(struct igbvf *vf);
-int igbvf_mbx_wait_pf(struct igbvf *vf);
+int igbvf_mbx_wait_pf(struct igbvf *vf, bool *news);
 int igbvf_mbx_call(struct igbvf *vf, const u32 *request, unsigned int words,
 		   u32 *reply, unsigned int reply_words);
 
@@ -342,13 +344,16 @@ int igbvf_mbx_call(struct igbvf *vf, const u32 *request, unsigned int words,
 #define IGBVF_MSG_TYPE(word)	((word) & 0xffff)
 void igbvf_pf_restarted(struct igbvf_pf_log *pf);
 void igbvf_pf_answered(struct igbvf *vf, const u32 *request, const u32 *reply);
-int igbvf_pf_replay(struct igbvf *vf, const struct igbvf_pf_log *want);
+int igbvf_pf_replay(struct igbvf *vf, const struct igbvf_pf_log *want,
+		    bool ahead);
 
 /* state.c */
 #define IGBVF_STATE_VERSION	1
 #define IGBVF_NR_RECORDS	5
 extern const struct mig_record_desc igbvf_records[IGBVF_NR_RECORDS];
 int igbvf_save(struct vfio_pci_mig *mig, struct mig_encoder *enc);
+int igbvf_save_ahead(struct vfio_pci_mig *mig, struct mig_encoder *enc);
+int igbvf_prepare(struct vfio_pci_mig *mig, const struct mig_parser *state);
 int igbvf_load(struct vfio_pci_mig *mig, const struct mig_parser *state);
 
 #endif /* _IGBVF_H */

@@ -281,20 +281,24 @@ static int igbvf_mbx_wait(struct igbvf *vf, u32 *stash, u32 bits)
 /**
  * igbvf_mbx_wait_pf - wait until the PF's driver is there
  * @vf: the device
+ * @news: receives whether the PF has been reset or has said something since
+ *	its last answer: then it may not know any more what it was asked for
  *
- * Return: 0; -ETIMEDOUT: the PF stays in reset, its interface is down.
+ * Return: 0; -ETIMEDOUT: the PF stays in reset, its interface is down; or
+ * -ENODEV.
  */
-int igbvf_mbx_wait_pf(struct igbvf *vf)
+int igbvf_mbx_wait_pf(struct igbvf *vf, bool *news)
 {
-	u32 control;
+	u32 control, seen = 0;
 	int ret;
 
 	ret = read_poll_timeout(igbvf_rd, control,
 				igbvf_gone(control) ||
-				!(control & IGBVF_V2P_RSTI),
+				!((seen |= control) & control & IGBVF_V2P_RSTI),
 				IGBVF_MAILBOX_POLL_US,
 				igbvf_timeout_us(igbvf_mailbox_timeout_ms), false,
 				vf, IGBVF_V2PMAILBOX);
+	*news = seen & (IGBVF_V2P_RSTI | IGBVF_V2P_RSTD | IGBVF_V2P_PFSTS);
 	return igbvf_gone(control) ? -ENODEV : ret;
 }
 

@@ -72,6 +72,7 @@ static void igbvf_pf_unicast(struct igbvf_pf_log *pf, const u32 *request)
 		break;
 	case IGBVF_UC_CLEAR:
 		pf->nr_uc = 0;
+		pf->uc_clear = true;
 		break;
 	case IGBVF_UC_ADD:
 		if (pf->nr_uc < IGBVF_UC_MAX)
@@ -160,6 +161,8 @@ static int igbvf_pf_call(struct igbvf *vf, const u32 *request,
 			return -ETIMEDOUT;
 		ret = igbvf_mbx_call(vf, request, words, reply, reply_words);
 	} while (ret == -EPROTO && --tries);
+	if (!ret)
+		igbvf_pf_answered(vf, request, reply);
 	return ret;
 }
 
@@ -190,36 +193,75 @@ static int igbvf_pf_demand(struct igbvf *vf, const u32 *request,
 	return ret;
 }
 
+/* The PF holds what it cannot be asked to forget, but by a RESET. */
+static bool igbvf_pf_has_more(const struct igbvf_pf_log *has,
+			      const struct igbvf_pf_log *want)
+{
+	return (has->mc_set && !want->mc_set) ||
+	       (has->vlan_set && !want->vlan_set);
+}
+
+static int igbvf_pf_reset(struct igbvf *vf)
+{
+	u32 request = IGBVF_MSG_RESET, reply[3];
+	int ret = igbvf_pf_call(vf, &request, 1, reply, 3);
+
+	if (ret)
+		vfio_pci_mig_warn(vf->mig, "no answer of the PF to RESET (%d)",
+				  ret);
+	return ret;
+}
+
 static int igbvf_pf_replay_mac(struct igbvf *vf,
 			       const struct igbvf_pf_log *want)
 {
-	u32 request[3] = { IGBVF_MSG_RESET };
+	const struct igbvf_pf_log *has = &vf->pf;
+	u32 request[3] = { IGBVF_MSG_SET_MAC };
 	u8 mac[ETH_ALEN] = {};
-	u32 reply[3];
 	int ret;
 
-	ret = igbvf_pf_call(vf, request, 1, reply, 3);
-	if (ret) {
-		vfio_pci_mig_warn(vf->mig, "no answer of the PF to RESET (%d)",
-				  ret);
-		return ret;
-	}
 	if (!want->mac_valid)
 		return 0;
-
-	if (reply[0] & IGBVF_MSG_ACK) {
-		igbvf_mac_from_words(mac, reply + 1);
+	if (has->mac_valid) {
 		/* A PF may refuse even to be told what it says itself. */
-		if (ether_addr_equal_unaligned(mac, want->mac))
+		if (ether_addr_equal_unaligned(has->mac, want->mac))
 			return 0;
+		memcpy(mac, has->mac, sizeof(mac));
 	}
 
-	request[0] = IGBVF_MSG_SET_MAC;
 	igbvf_mac_to_words(request + 1, want->mac);
 	ret = igbvf_pf_ask(vf, request, 3, "SET_MAC");
 	if (ret == -EPERM)
 		vfio_pci_mig_warn(vf->mig, "the PF refuses the guest's MAC %pM (it gives this VF %pM): set it with 'ip link set PF vf N mac'",
 				  want->mac, mac);
+	return ret;
+}
+
+static int igbvf_pf_clear_unicast(struct igbvf *vf,
+				  const struct igbvf_pf_log *want)
+{
+	const struct igbvf_pf_log *has = &vf->pf;
+	u32 request[3];
+	int ret;
+
+	if (has->uc_clear && has->nr_uc <= want->nr_uc &&
+	    !memcmp(has->uc, want->uc, has->nr_uc * sizeof(*has->uc)))
+		return 0;
+	/* The PF wants a valid address even here. */
+	if (!want->mac_valid)
+		return 0;
+	request[0] = IGBVF_MSG(IGBVF_MSG_SET_MAC, IGBVF_UC_CLEAR);
+	igbvf_mac_to_words(request + 1, want->mac);
+	ret = igbvf_pf_ask(vf, request, 3, "clearing filters");
+	/*
+	 * It refuses if the administrator has set the address, but then it has
+	 * granted nobody a filter either.
+	 */
+	if (ret == -EPERM) {
+		vf->pf.nr_uc = 0;
+		vf->pf.uc_clear = true;
+		return 0;
+	}
 	return ret;
 }
 
@@ -230,20 +272,7 @@ static int igbvf_pf_replay_unicast(struct igbvf *vf,
 	unsigned int i;
 	int ret;
 
-	/*
-	 * A former owner's filters may be left. The PF wants a valid address
-	 * even here; and it refuses if the administrator has set the address,
-	 * but then it has granted nobody a filter either.
-	 */
-	if (want->mac_valid) {
-		request[0] = IGBVF_MSG(IGBVF_MSG_SET_MAC, IGBVF_UC_CLEAR);
-		igbvf_mac_to_words(request + 1, want->mac);
-		ret = igbvf_pf_ask(vf, request, 3, "clearing filters");
-		if (ret && ret != -EPERM)
-			return ret;
-	}
-
-	for (i = 0; i < want->nr_uc; i++) {
+	for (i = vf->pf.nr_uc; i < want->nr_uc; i++) {
 		request[0] = IGBVF_MSG(IGBVF_MSG_SET_MAC, IGBVF_UC_ADD);
 		igbvf_mac_to_words(request + 1, want->uc[i]);
 		ret = igbvf_pf_demand(vf, request, 3, "a unicast filter");
@@ -253,82 +282,140 @@ static int igbvf_pf_replay_unicast(struct igbvf *vf,
 	return 0;
 }
 
+static int igbvf_pf_change_vlan(struct igbvf *vf, u32 vid, bool add)
+{
+	u32 request[2] = { IGBVF_MSG(IGBVF_MSG_SET_VLAN, add), vid };
+	int ret;
+
+	if (add)
+		return igbvf_pf_demand(vf, request, 2, "a VLAN");
+	ret = igbvf_pf_ask(vf, request, 2, "removing a VLAN");
+	return ret == -EPERM ? 0 : ret;
+}
+
 static int igbvf_pf_replay_vlan(struct igbvf *vf,
 				const struct igbvf_pf_log *want)
 {
 	bool last_is_add = IGBVF_MSG_INFO(want->vlan_last[0]);
-	u32 request[2];
+	const struct igbvf_pf_log *has = &vf->pf;
 	u32 vid;
 	int ret;
 
-	if (!want->vlan_set)
+	if (!want->vlan_set ||
+	    (has->vlan_set && has->vlan_last[0] == want->vlan_last[0] &&
+	     has->vlan_last[1] == want->vlan_last[1] &&
+	     bitmap_equal(has->vlan, want->vlan, IGBVF_VLANS)))
 		return 0;
 
-	for_each_set_bit(vid, want->vlan, IGBVF_VLANS) {
-		if (last_is_add && vid == want->vlan_last[1])
+	for (vid = 0; vid < IGBVF_VLANS; vid++) {
+		if (test_bit(vid, want->vlan) == test_bit(vid, has->vlan) ||
+		    vid == want->vlan_last[1])
 			continue;
-		request[0] = IGBVF_MSG(IGBVF_MSG_SET_VLAN, 1);
-		request[1] = vid;
-		ret = igbvf_pf_demand(vf, request, 2, "a VLAN");
+		ret = igbvf_pf_change_vlan(vf, vid, test_bit(vid, want->vlan));
 		if (ret)
 			return ret;
 	}
-
 	/* Whether tags are stripped follows from the last message alone. */
-	request[0] = IGBVF_MSG(IGBVF_MSG_SET_VLAN, last_is_add);
-	request[1] = want->vlan_last[1];
-	ret = igbvf_pf_demand(vf, request, 2, "a VLAN");
-	return ret == -EPERM && !last_is_add ? 0 : ret;
+	return igbvf_pf_change_vlan(vf, want->vlan_last[1], last_is_add);
+}
+
+static int igbvf_pf_replay_promisc(struct igbvf *vf,
+				   const struct igbvf_pf_log *want)
+{
+	u32 request = IGBVF_MSG(IGBVF_MSG_SET_PROMISC, want->promisc);
+
+	if (vf->pf.promisc == want->promisc)
+		return 0;
+	return igbvf_pf_demand(vf, &request, 1, "promiscuous mode");
+}
+
+static int igbvf_pf_replay_multicast(struct igbvf *vf,
+				     const struct igbvf_pf_log *want)
+{
+	const struct igbvf_pf_log *has = &vf->pf;
+	u32 request[IGBVF_VMBMEM_WORDS] = {
+		IGBVF_MSG(IGBVF_MSG_SET_MULTICAST, want->nr_mc),
+	};
+	unsigned int i;
+
+	if (!want->mc_set ||
+	    (has->mc_set && has->nr_mc == want->nr_mc &&
+	     !memcmp(has->mc, want->mc, sizeof(has->mc))))
+		return 0;
+	for (i = 0; i < IGBVF_MC_MAX; i++)
+		request[1 + i / 2] |= (u32)want->mc[i] << (16 * (i % 2));
+	return igbvf_pf_demand(vf, request, IGBVF_VMBMEM_WORDS,
+			       "multicast filters");
+}
+
+static int igbvf_pf_replay_lpe(struct igbvf *vf,
+			       const struct igbvf_pf_log *want)
+{
+	u32 request[2] = { IGBVF_MSG_SET_LPE, want->lpe };
+
+	if (!want->lpe || vf->pf.lpe == want->lpe)
+		return 0;
+	return igbvf_pf_demand(vf, request, 2, "the frame size");
 }
 
 /**
  * igbvf_pf_replay - ask the PF for all that the VF had at the source
- * @vf: the device, quiet, its function just reset
+ * @vf: the device, quiet, its function reset since it was opened
  * @want: what it had
+ * @ahead: the source's VF is still at work: do not ask for addresses, which
+ *	would have the frames of others on this host delivered here already.
+ *	But for the one that the PF has given to this VF by itself
+ *
+ * Only what the PF does not hold yet is asked for.
  *
  * Return: 0; -EPERM if the PF refuses something (logged), or as
  * igbvf_mbx_call().
  */
-int igbvf_pf_replay(struct igbvf *vf, const struct igbvf_pf_log *want)
+int igbvf_pf_replay(struct igbvf *vf, const struct igbvf_pf_log *want,
+		    bool ahead)
 {
-	u32 request[IGBVF_VMBMEM_WORDS] = {};
-	unsigned int i;
+	bool news;
 	int ret;
 
-	/* No driver, or one that has not talked to its PF: nothing is held. */
-	if (!want->cts)
+	if (!want->cts) {
+		/* No driver, or one that has not talked to its PF. */
+		if (vf->pf.cts && !ahead) {
+			igbvf_wr(vf, IGBVF_VTCTRL, IGBVF_VTCTRL_RST);
+			igbvf_wait_restarted(vf);
+			igbvf_pf_restarted(&vf->pf);
+		}
 		return 0;
+	}
 
 	vf->replay_end = jiffies + msecs_to_jiffies(IGBVF_REPLAY_MS);
 
-	ret = igbvf_mbx_wait_pf(vf);
+	ret = igbvf_mbx_wait_pf(vf, &news);
 	if (ret) {
 		vfio_pci_mig_warn(vf->mig, "the PF is in reset; is its interface up?");
 		return ret;
 	}
 
-	ret = igbvf_pf_replay_mac(vf, want);
+	if (news)
+		memset(&vf->pf, 0, sizeof(vf->pf));
+	if (!vf->pf.cts || igbvf_pf_has_more(&vf->pf, want))
+		ret = igbvf_pf_reset(vf);
+	if (!ret && !ahead)
+		ret = igbvf_pf_replay_mac(vf, want);
 	if (!ret)
+		ret = igbvf_pf_clear_unicast(vf, want);
+	if (!ret && !ahead)
 		ret = igbvf_pf_replay_unicast(vf, want);
 	if (!ret)
 		ret = igbvf_pf_replay_vlan(vf, want);
-	if (!ret && want->promisc) {
-		request[0] = IGBVF_MSG(IGBVF_MSG_SET_PROMISC, want->promisc);
-		ret = igbvf_pf_demand(vf, request, 1, "promiscuous mode");
-	}
-	if (!ret && want->mc_set) {
-		request[0] = IGBVF_MSG(IGBVF_MSG_SET_MULTICAST, want->nr_mc);
-		for (i = 0; i < IGBVF_MC_MAX; i++)
-			request[1 + i / 2] |= (u32)want->mc[i] << (16 * (i % 2));
-		ret = igbvf_pf_demand(vf, request, IGBVF_VMBMEM_WORDS,
-				      "multicast filters");
-	}
-	if (!ret && want->lpe) {
-		request[0] = IGBVF_MSG_SET_LPE;
-		request[1] = want->lpe;
-		ret = igbvf_pf_demand(vf, request, 2, "the frame size");
-	}
 	if (!ret)
+		ret = igbvf_pf_replay_promisc(vf, want);
+	if (!ret)
+		ret = igbvf_pf_replay_multicast(vf, want);
+	if (!ret)
+		ret = igbvf_pf_replay_lpe(vf, want);
+	if (!ret && !ahead) {
 		vf->pf = *want;
+		vf->pf.uc_clear = true;
+	}
 	return ret;
 }

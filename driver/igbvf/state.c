@@ -231,6 +231,20 @@ int igbvf_save(struct vfio_pci_mig *mig, struct mig_encoder *enc)
 	return ret;
 }
 
+/**
+ * igbvf_save_ahead - write what the PF holds
+ * @mig: the device, which may be working
+ * @enc: where to
+ *
+ * To ask the destination's PF takes longer than all the rest of a load.
+ *
+ * Return: 0 or -ENOSPC.
+ */
+int igbvf_save_ahead(struct vfio_pci_mig *mig, struct mig_encoder *enc)
+{
+	return igbvf_save_pf(igbvf_from_mig(mig), enc);
+}
+
 static int igbvf_parse_rings(const struct mig_parser *state,
 			     struct igbvf_regs *regs)
 {
@@ -398,6 +412,32 @@ static void igbvf_load_interrupts(struct igbvf *vf)
 }
 
 /**
+ * igbvf_prepare - ask the PF for what it held at the source a while ago
+ * @mig: the device, quiet and reset
+ * @state: the records that have been sent ahead
+ *
+ * Return: 0; -EINVAL for values that no guest could have set; or as
+ * igbvf_pf_replay().
+ */
+int igbvf_prepare(struct vfio_pci_mig *mig, const struct mig_parser *state)
+{
+	struct igbvf *vf = igbvf_from_mig(mig);
+	struct igbvf_pf_log *pf;
+	int ret;
+
+	pf = kzalloc(sizeof(*pf), GFP_KERNEL);
+	if (!pf)
+		return -ENOMEM;
+	ret = igbvf_parse_pf(state, pf);
+	if (ret)
+		vfio_pci_mig_warn(mig, "state sent ahead has values that no guest could have set");
+	else
+		ret = igbvf_pf_replay(vf, pf, true);
+	kfree(pf);
+	return ret;
+}
+
+/**
  * igbvf_load - put a received state into the device
  * @mig: the device, quiet and reset
  * @state: the records, all of them checked for length
@@ -429,7 +469,7 @@ int igbvf_load(struct vfio_pci_mig *mig, const struct mig_parser *state)
 	}
 
 	/* The PF may refuse: ask it before the rings are touched. */
-	ret = igbvf_pf_replay(vf, pf);
+	ret = igbvf_pf_replay(vf, pf, false);
 	if (ret)
 		goto reset;
 
