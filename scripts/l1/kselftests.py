@@ -17,22 +17,21 @@ import contextlib
 import os
 import re
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import NamedTuple
 
 import lab
 from lab import sh
+from setup import OURS, PCI
+from tap import Tap
 
 KSELFTEST = Path("/artifacts/kselftest")
 SCRIPTS = KSELFTEST / "vfio_migration/scripts"
 SUITE = "vfio_igbvf"
-OURS = "igbvf-vfio-pci"
 STOCK = "vfio-pci"
 OUR_TESTS = ("igbvf_migration_test",)
 FAULTING = "vfio_pci_driver_test"   # makes the VF read and write where nothing is mapped
-PCI = Path("/sys/bus/pci/devices")
 OLD_MAC = "52:54:00:82:57:77"       # of a VF that is there before
 LIMIT = 1800
 
@@ -45,28 +44,6 @@ NOT_SHORT = ("vfio_pci_device_init_perf_test", "vfio_pci_sriov_uapi_test")
 
 _RESULT = re.compile(r"^(?:# )?(?P<text>(?:not )?ok \d+ .*)$")
 _TOTALS = re.compile(r"^# # Totals: .*$", re.MULTILINE)
-
-
-class Tap:
-    """Numbered results."""
-
-    def __init__(self):
-        self.count = 0
-        self.failed = 0
-
-    def result(self, name: str, faults: list[str] = (), skip: str = "") -> None:
-        """One test line with what is wrong."""
-        self.count += 1
-        self.failed += bool(faults)
-        print(f"{'not ok' if faults else 'ok'} {self.count} - {name}{f' # SKIP {skip}' if skip else ''}")
-        for fault in faults:
-            print(f"# {fault}")
-        sys.stdout.flush()
-
-    def plan(self) -> int:
-        """The plan line; the exit status."""
-        print(f"1..{self.count}", flush=True)
-        return 1 if self.failed else 0
 
 
 class Line(NamedTuple):

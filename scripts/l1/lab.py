@@ -9,6 +9,7 @@ from pathlib import Path
 
 JOB = Path("/job")
 RUN = Path("/run/lab")              # sockets
+DEBUGFS = Path("/sys/kernel/debug/vfio_pci_migration")  # a directory for each function of ours
 TRAFFIC = "/artifacts/bin/traffic"
 KERNEL = "/artifacts/l2/vmlinuz"
 INITRAMFS = "/artifacts/l2/initramfs.cpio.gz"

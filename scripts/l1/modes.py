@@ -13,8 +13,7 @@ from pathlib import Path
 
 import lab
 import setup
-from refusals import FAULTS as DEBUGFS
-from refusals import Tap
+from tap import Tap
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import silicon  # noqa: E402  pylint: disable=wrong-import-position
@@ -44,7 +43,7 @@ def _ability(settings: tuple) -> str:
     status, text = _run("v2_test", vfs[:1], "feature_probe")
     if status:
         raise lab.LabError(f"the device cannot be opened: {text}")
-    lines = (DEBUGFS / vfs[0] / "status").read_text(encoding="ascii").splitlines()
+    lines = (lab.DEBUGFS / vfs[0] / "status").read_text(encoding="ascii").splitlines()
     return next(line for line in lines if line.startswith("ability: ")).removeprefix("ability: ")
 
 
@@ -79,7 +78,7 @@ def main() -> int:
             print(text, flush=True)
             statuses.append(status)
     except (lab.LabError, silicon.ProfileError, OSError, subprocess.SubprocessError) as error:
-        tap.result("the tests run to their end", [repr(error)], [])
+        tap.result("the tests run to their end", [repr(error)])
     return tap.plan() or max(statuses, default=1)
 
 

@@ -13,11 +13,10 @@ import ftrace
 import lab
 import setup
 import timeline
-from refusals import Tap
+from tap import Tap
 
 VF_UP = "/project/packaging/vf-up"
 TEST = "/artifacts/bin/v2_test"
-DEBUGFS = Path("/sys/kernel/debug/vfio_pci_migration")
 VFIO = Path("/sys/kernel/debug/vfio")   # CONFIG_VFIO_DEBUGFS
 VFS = ("0000:01:10.0", "0000:02:10.0")
 
@@ -39,7 +38,7 @@ def _test(name: str) -> None:
 
 
 def _status(vf: str) -> dict:
-    text = (DEBUGFS / vf / "status").read_text(encoding="ascii")
+    text = (lab.DEBUGFS / vf / "status").read_text(encoding="ascii")
     return dict(line.split(": ", 1) for line in text.splitlines())
 
 
@@ -76,7 +75,7 @@ def fresh() -> list[str]:
     faults = [f"{vf}: {_status(vf)}" for vf in VFS if _status(vf) != want]
     if VFIO.is_dir():
         links = {link.resolve() for link in VFIO.glob("*/vfio_pci_migration")}
-        faults += [f"VFIO's debugfs does not lead to {vf}" for vf in VFS if DEBUGFS / vf not in links]
+        faults += [f"VFIO's debugfs does not lead to {vf}" for vf in VFS if lab.DEBUGFS / vf not in links]
     return faults
 
 
@@ -158,9 +157,9 @@ def refused() -> list[str]:
 def gone() -> list[str]:
     """The files go when the device does, also while they are open."""
     vf = VFS[0]
-    with open(DEBUGFS / vf / "status", encoding="ascii") as status:
+    with open(lab.DEBUGFS / vf / "status", encoding="ascii") as status:
         (setup.PCI / vf / "driver/unbind").write_text(vf)
-        faults = [f"{vf} is still there"] if (DEBUGFS / vf).exists() else []
+        faults = [f"{vf} is still there"] if (lab.DEBUGFS / vf).exists() else []
         try:
             faults.append(f"read after unbind: {status.read()!r}")
         except OSError:
@@ -176,7 +175,7 @@ def main() -> int:
             faults = case()
         except (lab.LabError, OSError, subprocess.SubprocessError) as error:
             faults = [repr(error)]
-        tap.result(f"{case.__name__}: {case.__doc__}", faults, [])
+        tap.result(f"{case.__name__}: {case.__doc__}", faults)
         if case is vf_up:
             ftrace.switch(True)
     return tap.plan()

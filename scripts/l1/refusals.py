@@ -21,6 +21,7 @@ import setup
 from migrate import Attempt, Migration, Settings
 from relay import Cut, Relay
 from scene import STUCK, Scene
+from tap import Tap
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import migstream  # noqa: E402  pylint: disable=wrong-import-position
@@ -35,39 +36,13 @@ OTHER_MAC = "52:54:00:82:57:99"
 ALIVE_LIMIT = 90
 
 
-FAULTS = Path("/sys/kernel/debug/vfio_pci_migration")
-
-
 class Stuck(Exception):
     """The guest hangs; nothing more can be learnt from it."""
 
 
 def arm(vf: setup.Vf, line: str) -> None:
     """Fault injection, Documentation/faults.rst."""
-    (FAULTS / vf.address / "fault").write_text(line + "\n")
-
-
-class Tap:
-    """Numbered results."""
-
-    def __init__(self):
-        self.count = 0
-        self.failed = 0
-
-    def result(self, name: str, faults: list[str], notes: list[str]) -> None:
-        """One test line with its diagnostics."""
-        self.count += 1
-        self.failed += bool(faults)
-        print(f"{'not ok' if faults else 'ok'} {self.count} - {name}")
-        for line in [f"FAULT: {fault}" for fault in faults] + notes:
-            for part in line.splitlines():
-                print(f"# {part}")
-        sys.stdout.flush()
-
-    def plan(self) -> int:
-        """The plan line; the exit status."""
-        print(f"1..{self.count}", flush=True)
-        return 1 if self.failed else 0
+    (lab.DEBUGFS / vf.address / "fault").write_text(line + "\n")
 
 
 def _notes(one: Migration) -> list[str]:
@@ -347,7 +322,7 @@ async def _run(qemu: emulator.Emulator, settings: tuple) -> int:
         print(f"STUCK\n# {stuck}", flush=True)
         return STUCK
     except lab.LabError as error:
-        tap.result("the tests run to their end", [str(error)], [])
+        tap.result("the tests run to their end", [str(error)])
     finally:
         await scene.end()
     if qemu.door == "v1":
