@@ -114,7 +114,7 @@ def clang(version: str, log: Path) -> list[str]:
 _COCCINELLE = """
 cd /lab/build
 find /lab/out/scripts/coccinelle -name '*.cocci' | sort | while read -r rule; do
-	grep -q '^virtual report' "$rule" && ! grep -q '@script:ocaml\|@initialize:ocaml' "$rule" || continue
+	grep -q '^virtual report' "$rule" && ! grep -qE '@(script|initialize):ocaml' "$rule" || continue
 	echo "rule ${rule#/lab/out/scripts/coccinelle/}"
 	spatch --very-quiet -D report --cocci-file "$rule" \\
 		$(sed -n 's|^// *Options: *||p' "$rule") --dir driver || echo "error: status $?"
