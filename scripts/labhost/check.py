@@ -18,7 +18,6 @@ FROZEN = "LAB_CHECK_LOGS"  # set when we are the copy that freeze() made
 BOOTED = list(tree.OF_SERIES)
 SPARSE_ON = "6.12"
 FAULTS_ON = "6.12"   # takes long, and says little about the kernel
-DRAIN_ON = BOOTED
 DIRTY_ON = ("6.12", "6.1")
 # Of 6.12 and later, only a kernel with iommufd has DMA logging; what 6.1 cannot show.
 LOG_TESTS = "log_offered log_iommufd log_receive_mapped log_states log_scope log_storm"
@@ -206,20 +205,13 @@ def _uapi_test(program: str, series: str, accel: str | None, driver: str = "igbv
     return run
 
 
-def _kselftests(accel: str | None) -> Callable:
+def _script(line: str, series: str, accel: str | None, limit: float = UAPI_LIMIT,
+            suite: bool = False) -> Callable:
+    """A script in L1 that says TAP and needs no inner guest; suite: it needs the kernel's selftests."""
     def run(_log: Path) -> Outcome:
-        command = ["python3", "/project/scripts/l1/kselftests.py", "--short"]
-        result = l1.run(l1.Request(tree.DEBUG, command, KSELFTESTS_LIMIT, accel=accel, shown=False,
-                                   kselftests=True))
-        return _from_tap(result.output(), result.status, result.problems, result.job)
-    return run
-
-
-def _script(name: str, series: str, accel: str | None) -> Callable:
-    """A script in L1 that says TAP and needs no inner guest."""
-    def run(_log: Path) -> Outcome:
-        command = ["python3", f"/project/scripts/l1/{name}.py"]
-        result = l1.run(l1.Request(series, command, UAPI_LIMIT, accel=accel, shown=False))
+        name, *options = line.split()
+        command = ["python3", f"/project/scripts/l1/{name}.py", *options]
+        result = l1.run(l1.Request(series, command, limit, accel=accel, shown=False, kselftests=suite))
         return _from_tap(result.output(), result.status, result.problems, result.job)
     return run
 
@@ -282,10 +274,11 @@ def _programs(accel: str | None) -> list[Step]:
             # Only this kernel has the sample, and IOMMUFD, which libvfio needs.
             Step("v2 test with mtty", _uapi_test("v2_test", tree.DEBUG, accel, "mtty",
                                             f"$(ls /sys/bus/mdev/devices) {ON_MTTY}")),
-            Step("kernel's vfio selftests", _kselftests(accel)),
+            Step("kernel's vfio selftests", _script("kselftests --short", tree.DEBUG, accel, KSELFTESTS_LIMIT,
+                                                    suite=True)),
             *(Step(f"{door} test {series}", _uapi_test(f"{door}_test", series, accel))
               for series in BOOTED for door in DOORS),
-            *(Step(f"drain test {series}", _uapi_test("drain_test", series, accel)) for series in DRAIN_ON),
+            *(Step(f"drain test {series}", _uapi_test("drain_test", series, accel)) for series in BOOTED),
             *(Step(f"dirty test {series}", _uapi_test("dirty_test", series, accel,
                                                       settings="--set dirty_tracking=Y"))
               for series in DIRTY_ON),
