@@ -23,6 +23,7 @@ import setup
 
 BIN = Path("/artifacts/bin")
 SETUP = f"python3 {Path(setup.__file__).resolve()}"
+ERRORS = f"python3 {Path(__file__).resolve().with_name('hardware.py')}"
 MAY_FAIL = Path("/proc/self/fail-nth").exists()     # allocations, with this kernel
 SLOWER = 4 if Path("/proc/lockdep_stats").exists() else 1
 PART_LIMIT = 1800       # seconds for one program
@@ -45,14 +46,14 @@ class Part(NamedTuple):
         return [str(BIN / self.program), *self.options, *functions, *self.tests]
 
 
-TROUBLE = ("-s", SETUP, "-n", "3")
+TROUBLE = ("-s", SETUP, "-e", ERRORS, "-n", "3")
 TURN = [
     Part("drain_test", ("-n", "2")),
     Part("v2_test"),
     Part("v1_test"),
     Part("fault_test"),
     Part("dirty_test", switches=("dirty_tracking",)),
-    Part("trouble_test", TROUBLE, ("after_*", "cut_off", "un*", "pf_*", "gone", "errors")),
+    Part("trouble_test", TROUBLE, ("after_*", "cut_off", "un*", "pf_*", "gone", "errors", "fatal")),
     Part("trouble_test", TROUBLE, ("damaged", "forged")),
     *([Part("failnth_test")] if MAY_FAIL else []),
 ]

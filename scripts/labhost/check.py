@@ -44,6 +44,7 @@ PROOF_LIMIT = 900
 TRIES = 5           # of a run whose guest hangs
 STUCK = 75          # how scripts/l1 says that
 SETUP = "python3 /project/scripts/l1/setup.py"
+ERRORS = "python3 /project/scripts/l1/hardware.py"
 SHOWN = 20  # complaints printed per step; the log has all
 
 
@@ -283,7 +284,7 @@ def _programs(accel: str | None) -> list[Step]:
                                                       settings="--set dirty_tracking=Y"))
               for series in DIRTY_ON),
             Step(f"trouble test {TROUBLE_ON}", _uapi_test("trouble_test", TROUBLE_ON, accel,
-                                                          options=f"-s '{SETUP}'")),
+                                                          options=f"-s '{SETUP}' -e '{ERRORS}'")),
             Step(f"modes {MODES_ON}", _script("modes", MODES_ON, accel)),
             Step(f"log test {tree.DEBUG}", _uapi_test("dirty_test", tree.DEBUG, accel,
                                                       devices=f"{VFS} {LOG_TESTS}",

@@ -24,9 +24,10 @@ ACCELERATORS = {
 
 # Two 82576 on root ports of their own (0000:01:00.0, 0000:02:00.0) and a plain
 # NIC, all on one hub: a closed network, nothing leads out. No option ROMs:
-# nothing boots from the network.
-NICS = ["-device", "pcie-root-port,id=rp0,chassis=1,slot=1",
-        "-device", "pcie-root-port,id=rp1,chassis=2,slot=2",
+# nothing boots from the network. The cards' own speed: when Linux has reset a
+# faster link it waits to be told that it is active, and QEMU never tells that.
+NICS = ["-device", "pcie-root-port,id=rp0,chassis=1,slot=1,x-speed=2_5",
+        "-device", "pcie-root-port,id=rp1,chassis=2,slot=2,x-speed=2_5",
         "-netdev", "hubport,id=h0,hubid=0",
         "-netdev", "hubport,id=h1,hubid=0",
         "-netdev", "hubport,id=h2,hubid=0",
@@ -37,6 +38,13 @@ NICS = ["-device", "pcie-root-port,id=rp0,chassis=1,slot=1",
 # For the example backend of Documentation/backend.rst (0000:03:00.0, 0000:04:00.0).
 EXAMPLES = ["-device", "pcie-root-port,id=rp2,chassis=3,slot=3", "-device", "edu,bus=rp2",
             "-device", "pcie-root-port,id=rp3,chassis=4,slot=4", "-device", "edu,bus=rp3"]
+
+# QEMU's monitor as a port of L1's: what runs there asks for errors that only hardware makes.
+# Both ends of the socket are this QEMU's.
+MONITOR = ["-chardev", "socket,id=monitor,path=/lab/job/l1-monitor.sock,server=on,wait=off",
+           "-mon", "chardev=monitor,mode=control",
+           "-chardev", "socket,id=ask,path=/lab/job/l1-monitor.sock",
+           "-device", "virtserialport,chardev=ask,name=lab.monitor"]
 
 
 class Disk(NamedTuple):
@@ -80,7 +88,7 @@ def line(root: Path, accel: str, artifacts: Path, job: Path, project: Path, old:
     else:
         talk = ["-chardev", "file,id=talk,path=/lab/job/output.log",
                 "-device", "virtio-serial-pci",
-                "-device", "virtserialport,chardev=talk,name=lab.progress"]
+                "-device", "virtserialport,chardev=talk,name=lab.progress", *MONITOR]
     command = ["qemu-system-x86_64", *ACCELERATORS[accel], *MACHINE, *NICS, *EXAMPLES, *exports, *talk,
                "-serial", "file:/lab/job/l1-console.log",
                "-qmp", "unix:/lab/job/l1-qmp.sock,server=on,wait=off",

@@ -4,16 +4,17 @@
  * functions, each alone in its IOMMU group, bound to igbvf-vfio-pci, on NICs
  * whose links see each other, each with an address set by the administrator:
  *
- *	PROGRAM [-n TIMES] [-s COMMAND] [BDF [BDF]] [NAME...]
+ *	PROGRAM [-n TIMES] [-s COMMAND] [-e COMMAND] [BDF [BDF]] [NAME...]
  *
  * Others are of their own kind: silicon_test asks the first function what it is
  * like, and wants it bound to vfio-pci; edu_test tests the example of
  * Documentation/backend.rst on two of QEMU's edu devices.
  *
  * A NAME is the name of a test or a pattern. TIMES says how much longer than in
- * the short form those tests are that repeat something. COMMAND brings both
- * functions back, as they were, after a test has removed them: their PFs may have
- * lost them, or be down. Output is TAP.
+ * the short form those tests are that repeat something. The COMMAND of -s brings
+ * both functions back, as they were, after a test has removed them: their PFs may
+ * have lost them, or be down. That of -e, with a BDF and the name of an error
+ * (DLP, MALF_TLP), makes the hardware report it. Output is TAP.
  *
  * A mediated device is named by its UUID. Tests that need more than the function
  * is, or has, are skipped (device.h).
@@ -39,6 +40,7 @@
 #define EXIT_SKIP	4	/* kselftest's */
 
 const char *setup_command;
+const char *error_command;
 
 /* Tests of one function use the first one: another one in each lane. */
 void th_setup(unsigned int lane)
@@ -123,14 +125,16 @@ int main(int argc, char **argv)
 	int option, names;
 	const char *wrong;
 
-	while ((option = getopt(argc, argv, "n:s:")) != -1 && option != '?') {
+	while ((option = getopt(argc, argv, "n:s:e:")) != -1 && option != '?') {
 		if (option == 'n')
 			times = strtoul(optarg, NULL, 0);
-		else
+		else if (option == 's')
 			setup_command = optarg;
+		else
+			error_command = optarg;
 	}
 	if (option != -1 || !times) {
-		fprintf(stderr, "usage: %s [-n TIMES] [-s COMMAND] [BDF [BDF]] [TEST...]\n",
+		fprintf(stderr, "usage: %s [-n TIMES] [-s COMMAND] [-e COMMAND] [BDF [BDF]] [TEST...]\n",
 			argv[0]);
 		return EXIT_FAILURE;
 	}

@@ -6,6 +6,7 @@
 #include <libgen.h>
 #include <limits.h>
 #include <linux/pci_regs.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,10 +17,8 @@
 #include "port.h"
 #include "vfio.h"
 
-#define PORT_BDF_SIZE	16
-
 /* A card's place in sysfs is below its port. */
-static bool find_port(const char *bdf, char name[PORT_BDF_SIZE])
+bool find_port(const char *bdf, char name[PORT_BDF_SIZE])
 {
 	char path[PATH_MAX], real[PATH_MAX];
 
@@ -167,4 +166,43 @@ int aer_inject(const char *bdf, u32 uncorrectable, u32 correctable)
 		ret = -errno;
 	close(fd);
 	return ret;
+}
+
+void aer_inject_end(void)
+{
+	int ret = module_unload("aer_inject");
+
+	EXPECT_TRUE(!ret || ret == -ENOENT);
+}
+
+int aer_recovery_begin(void)
+{
+	int log = open("/dev/kmsg", O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+
+	if (log >= 0)
+		ASSERT_EQ((off_t)0, lseek(log, 0, SEEK_END));
+	return log;
+}
+
+bool aer_recovery_end(int log, unsigned int timeout_ms)
+{
+	struct pollfd poll_fd = { .fd = log, .events = POLLIN };
+	u64 limit = time_ms() + timeout_ms;
+	bool ended = false, good = false;
+	char line[1024];
+	ssize_t length;
+
+	/* A line for each read(); EPIPE: some have been overwritten. */
+	while (!ended && time_ms() < limit) {
+		length = read(log, line, sizeof(line) - 1);
+		if (length < 0 && errno == EAGAIN)
+			poll(&poll_fd, 1, 100);
+		if (length < 0)
+			continue;
+		line[length] = '\0';
+		good = strstr(line, "device recovery successful");
+		ended = good || strstr(line, "device recovery failed");
+	}
+	close(log);
+	return good;
 }

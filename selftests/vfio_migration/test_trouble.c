@@ -814,11 +814,162 @@ TROUBLE(errors,
 	expect_works();
 }
 
+/* Nothing gets out of it by itself, and it is not master of the bus. */
+static void expect_hushed(struct life *life)
+{
+	u64 print;
+
+	EXPECT_EQ(0, vf_real_command(&life->vf) & PCI_COMMAND_MASTER);
+	vf_all_interrupts(&life->vf);
+	print = nic_fingerprint(&life->nic);
+	vf_write(&life->vf, EIMS, 7);
+	vf_write(&life->vf, EICS, 7);
+	sleep_ms(20);
+	EXPECT_EQ((u64)0, vf_all_interrupts(&life->vf));
+	EXPECT_EQ(print, nic_fingerprint(&life->nic));
+}
+
+enum reporter { REPORTER_VF, REPORTER_PF, REPORTER_PORT, REPORTERS };
+
+/**
+ * struct fatal - an error that is fatal
+ * @name: of the case
+ * @by: who reports it
+ * @error: by the hardware: its name; or NULL: the kernel is made to believe it
+ * @bit: the same in the AER capability
+ * @place: where the life is then
+ * @end: how it goes on
+ */
+static const struct fatal {
+	const char *name;
+	enum reporter by;
+	const char *error;
+	u32 bit;
+	struct place place;
+	void (*end)(struct life *life);
+} fatals[] = {
+	{ "data link, VF, RUNNING", REPORTER_VF, NULL, PCI_ERR_UNC_DLP,
+	  { .state = VFIO_DEVICE_STATE_RUNNING }, end_by_reset },
+	{ "malformed TLP, PF, STOP_COPY", REPORTER_PF, NULL,
+	  PCI_ERR_UNC_MALF_TLP,
+	  { .state = VFIO_DEVICE_STATE_STOP_COPY }, end_by_reset },
+	{ "data link, PF, ERROR", REPORTER_PF, NULL, PCI_ERR_UNC_DLP,
+	  { .state = VFIO_DEVICE_STATE_ERROR }, end_by_reset },
+	{ "malformed TLP, VF, RUNNING_P2P", REPORTER_VF, NULL,
+	  PCI_ERR_UNC_MALF_TLP,
+	  { .state = VFIO_DEVICE_STATE_RUNNING_P2P }, end_by_close },
+	{ "data link, VF, RESUMING, refused", REPORTER_VF, NULL,
+	  PCI_ERR_UNC_DLP,
+	  { .state = VFIO_DEVICE_STATE_RESUMING, .refused = true },
+	  end_by_close },
+	{ "data link, PF, v1's pre-copy", REPORTER_PF, NULL, PCI_ERR_UNC_DLP,
+	  { .v1 = true, .state = V1_R | V1_S }, end_by_reset },
+	{ "data link, the port's hardware, RUNNING", REPORTER_PORT, "DLP", 0,
+	  { .state = VFIO_DEVICE_STATE_RUNNING }, end_by_reset },
+	{ "malformed TLP, the port's hardware, STOP", REPORTER_PORT, "MALF_TLP", 0,
+	  { .state = VFIO_DEVICE_STATE_STOP }, end_by_reset },
+};
+
+/* 0, or -ENOENT if nobody here can do it. */
+static int report_fatal(const struct fatal *fatal)
+{
+	char pf[PF_BDF_SIZE], port[PORT_BDF_SIZE], line[512];
+	const char *who[REPORTERS] = { vf_bdf[0], pf, port };
+
+	ASSERT_TRUE(pf_bdf(vf_bdf[0], pf));
+	ASSERT_TRUE(find_port(vf_bdf[0], port));
+	if (!fatal->error)
+		return aer_inject(who[fatal->by], fatal->bit, 0);
+	if (!error_command)
+		return -ENOENT;
+	aer_inject_end();
+	snprintf(line, sizeof(line), "%s %s %s", error_command, who[fatal->by],
+		 fatal->error);
+	return system(line);
+}
+
+/*
+ * The link has been reset, and the function with it, which its driver has not
+ * been told: the state is as it was, and so is what was saved before.
+ */
+static void expect_survived(struct life *life, u32 state)
+{
+	static struct state saved;
+	u64 began = time_ms();
+	int ret;
+
+	EXPECT_STATE(state, &life->vf);
+	if (state != VFIO_DEVICE_STATE_RUNNING)
+		expect_silent(life);
+	if (state == VFIO_DEVICE_STATE_STOP_COPY) {
+		EXPECT_EQ(0, state_read(life->fd, &saved));
+		EXPECT_TRUE(state_whole(&saved));
+	}
+	/* Who does not reset it first gets an answer, whatever it is. */
+	ret = vf_set_state(&life->vf, state == VFIO_DEVICE_STATE_RUNNING ?
+			   VFIO_DEVICE_STATE_STOP : VFIO_DEVICE_STATE_RUNNING,
+			   NULL);
+	expect_prompt(began, PF_MS, "the next state");
+	th_log("the next state: %d", ret);
+}
+
+static void suffer_fatally(const struct fatal *fatal)
+{
+	const struct place *place = &fatal->place;
+	struct life life;
+	int event, log, ret;
+
+	life_begin(&life, 0);
+	life_leave_traces(&life);
+	event = vf_error_event(&life.vf);
+	ASSERT_TRUE(enter(&life, place));
+	log = aer_recovery_begin();
+	ASSERT_LE(0, log);
+	ret = report_fatal(fatal);
+	if (ret == -ENOENT) {
+		th_log("nobody here can report that");
+		close(log);
+		close(event);
+		life_end(&life);
+		return;
+	}
+	ASSERT_EQ(0, ret);
+	EXPECT_TRUE(wait_event(event, 2000));
+	close(event);
+	ASSERT_TRUE(aer_recovery_end(log, LINK_MS));
+	ASSERT_TRUE(pf_wait_link(vf_bdf[0], LINK_MS));
+
+	expect_hushed(&life);
+	if (place->v1)
+		EXPECT_V1_STATE(place->state, &life.v1);
+	else
+		expect_survived(&life, place->state);
+	fatal->end(&life);
+	expect_clean(&life);
+	expect_fd_dead(&life);
+	life_end(&life);
+}
+
+TH_TEST(fatal, 300, true,
+	"after an error that is fatal, of the function, its PF or the port, the "
+	"kernel resets the link under it: its user is told, it is silent, what was "
+	"saved can be read, and a reset, or closing and opening, gives a "
+	"function that works")
+{
+	unsigned int n;
+
+	know_blank();
+	for (n = 0; n < ARRAY_SIZE(fatals); n++) {
+		th_context("%s", fatals[n].name);
+		suffer_fatally(&fatals[n]);
+	}
+	th_context("at the end");
+	expect_works();
+}
+
 /*
  * The card of a function is without power. Afterwards the machine has a card less,
- * so this is the last test of all. Not by a fatal error: the ports of QEMU do not
- * come back from the reset of their link, and then igb, when the machine is
- * switched off, disables a device twice.
+ * so this is the last test of all.
  */
 static void surprise(unsigned int which, u32 state)
 {
