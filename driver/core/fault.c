@@ -224,12 +224,47 @@ void mig_fault_answer(struct vfio_pci_mig *mig)
 	WRITE_ONCE(mig->faults->silent, false);
 }
 
+/*
+ * Errors that have a name here. Not by %pe: it knows names only if the kernel
+ * has CONFIG_SYMBOLIC_ERRNAME, and what is written here must not depend on that.
+ */
+#define MIG_NAMED(_name)	{ "-" #_name, -(_name) }
+
+static const struct {
+	const char *name;
+	int error;
+} mig_errors[] = {
+	MIG_NAMED(EPERM), MIG_NAMED(ENOENT), MIG_NAMED(EINTR), MIG_NAMED(EIO),
+	MIG_NAMED(ENXIO), MIG_NAMED(EAGAIN), MIG_NAMED(ENOMEM),
+	MIG_NAMED(EACCES), MIG_NAMED(EFAULT), MIG_NAMED(EBUSY),
+	MIG_NAMED(EEXIST), MIG_NAMED(EXDEV), MIG_NAMED(ENODEV),
+	MIG_NAMED(EINVAL), MIG_NAMED(ENFILE), MIG_NAMED(EMFILE),
+	MIG_NAMED(EFBIG), MIG_NAMED(ENOSPC), MIG_NAMED(ERANGE),
+	MIG_NAMED(ENODATA), MIG_NAMED(ETIME), MIG_NAMED(EPROTO),
+	MIG_NAMED(EBADMSG), MIG_NAMED(EOVERFLOW), MIG_NAMED(EOPNOTSUPP),
+	MIG_NAMED(ETIMEDOUT), MIG_NAMED(ECANCELED),
+};
+
+static void mig_fault_print_error(struct seq_file *file, int error)
+{
+	unsigned int n;
+
+	for (n = 0; n < ARRAY_SIZE(mig_errors); n++) {
+		if (mig_errors[n].error == error) {
+			seq_puts(file, mig_errors[n].name);
+			return;
+		}
+	}
+	seq_printf(file, "%d", error);
+}
+
 static void mig_fault_print(struct seq_file *file,
 			    const struct mig_fault *fault)
 {
 	switch (fault->kind) {
 	case MIG_FAULT_FAIL:
-		seq_printf(file, "fail=%pe", ERR_PTR(fault->arg));
+		seq_puts(file, "fail=");
+		mig_fault_print_error(file, fault->arg);
 		break;
 	case MIG_FAULT_DELAY:
 		seq_printf(file, "delay=%d", fault->arg);
@@ -275,16 +310,14 @@ static int mig_fault_show(struct seq_file *file, void *unused)
 /* "-EIO" or "-5". Return: the -errno, or 0 if it is none. */
 static int mig_fault_errno(const char *text)
 {
-	char name[16];
+	unsigned int n;
 	int error;
 
-	if (kstrtoint(text, 10, &error)) {
-		for (error = -1; error >= -MIG_FAULT_ERRNO_MAX; error--) {
-			snprintf(name, sizeof(name), "%pe", ERR_PTR(error));
-			if (!strcmp(name, text))
-				break;
-		}
-	}
+	for (n = 0; n < ARRAY_SIZE(mig_errors); n++)
+		if (!strcmp(mig_errors[n].name, text))
+			return mig_errors[n].error;
+	if (kstrtoint(text, 10, &error))
+		return 0;
 	return error < 0 && error >= -MIG_FAULT_ERRNO_MAX ? error : 0;
 }
 
