@@ -29,6 +29,65 @@ static bool mig_record_fits(u32 length, size_t room)
 	return length <= room && mig_padding(length) <= room - length;
 }
 
+/*
+ * A CRC is the remainder of a division of polynomials over GF(2). The kernel's
+ * crc32c() has the coefficient of x^0 in bit 31, and that of x^31 in bit 0.
+ */
+#define MIG_CRC_1	0x80000000u
+#define MIG_CRC_X8	0x00800000u
+#define MIG_CRC_X32	0x82f63b78u	/* what x^32 leaves */
+
+/* The product of two remainders, as a remainder. */
+static u32 mig_crc_multiply(u32 a, u32 b)
+{
+	unsigned int bit;
+	u32 product = 0;
+
+	/* From the highest power of @b down: times x, plus what is there. */
+	for (bit = 0; bit < 32; bit++) {
+		product = (product >> 1) ^ (MIG_CRC_X32 & -(product & 1));
+		if (b >> bit & 1)
+			product ^= a;
+	}
+	return product;
+}
+
+/**
+ * mig_crc_shift - what a number of bytes does to the CRC of what is before them
+ * @len: how many bytes
+ *
+ * Return: x to the power of 8 * @len, for mig_crc_join().
+ */
+u32 mig_crc_shift(size_t len)
+{
+	u32 shift = MIG_CRC_1, power = MIG_CRC_X8;
+
+	for (; len; len >>= 1) {
+		if (len & 1)
+			shift = mig_crc_multiply(shift, power);
+		power = mig_crc_multiply(power, power);
+	}
+	return shift;
+}
+
+/**
+ * mig_crc_join - the CRC of two parts from the CRCs of each
+ * @crc: crc32c() of the first part, begun with whatever value
+ * @shift: mig_crc_shift() of the length of the second
+ * @next: crc32c() of the second part, begun with 0
+ *
+ * So that bytes which count for two CRCs, that of their record and that of
+ * their sequence, are gone through once. crc32c() is linear: begun with @crc
+ * it gives for the second part what it gives begun with 0, plus @crc times x
+ * for each bit.
+ *
+ * Return: crc32c() of the second part, begun with @crc.
+ */
+u32 mig_crc_join(u32 crc, u32 shift, u32 next)
+{
+	return mig_crc_multiply(crc, shift) ^ next;
+}
+
 static void mig_identity(struct vfio_mig_identity *identity,
 			 const struct mig_stream_self *self)
 {
@@ -85,7 +144,7 @@ int mig_encode_record(struct mig_encoder *enc, u16 type, u16 flags,
 		.index = cpu_to_le32(enc->index),
 	};
 	u8 *at, *body;
-	u32 crc;
+	u32 crc, shift;
 
 	if (!enc->error && !mig_record_fits(length, enc->size - enc->used))
 		enc->error = -ENOSPC;
@@ -98,16 +157,17 @@ int mig_encode_record(struct mig_encoder *enc, u16 type, u16 flags,
 		memcpy(body, payload, length);
 	memset(body + length, 0, padding);
 
-	crc = crc32c(~0u, &record, sizeof(record));
-	crc = crc32c(crc, body, length);
+	crc = crc32c(0, body, length);
 	crc = crc32c(crc, body + length, padding);
-	record.crc = cpu_to_le32(~crc);
+	shift = mig_crc_shift((size_t)length + padding);
+	record.crc = cpu_to_le32(~mig_crc_join(crc32c(~0u, &record,
+						      sizeof(record)),
+					       shift, crc));
 	memcpy(at, &record, sizeof(record));
 
-	enc->crc = crc32c(enc->crc, at, sizeof(record));
-	enc->crc = crc32c(enc->crc, body, length);
-	enc->crc = crc32c(enc->crc, body + length, padding);
-	enc->used += sizeof(record) + length + padding;
+	enc->crc = mig_crc_join(crc32c(enc->crc, at, sizeof(record)), shift,
+				crc);
+	enc->used += MIG_RECORD_SIZE(length);
 	enc->index++;
 	return 0;
 }
@@ -454,12 +514,37 @@ static void mig_parser_stage(struct mig_parser *parser)
 	parser->seen |= 1u << mig_parser_desc(parser, type);
 }
 
+/*
+ * The CRC of the arriving record; and count in what END must match: all that
+ * comes before it. Return: is the record as it was sent?
+ */
+static bool mig_parser_account(struct mig_parser *parser)
+{
+	size_t body = parser->fill - sizeof(parser->record);
+	u32 shift = mig_crc_shift(body);
+
+	if (le32_to_cpu(parser->record.crc) !=
+	    ~mig_crc_join(parser->record_crc, shift, parser->body_crc))
+		return false;
+	if (le16_to_cpu(parser->record.type) == VFIO_MIG_RECORD_END)
+		return true;
+	if (le16_to_cpu(parser->record.type) == VFIO_MIG_RECORD_HEADER) {
+		parser->crc = ~0u;
+		parser->bytes = 0;
+	}
+	parser->crc = mig_crc_join(crc32c(parser->crc, &parser->record,
+					  sizeof(parser->record)),
+				   shift, parser->body_crc);
+	parser->bytes += parser->fill;
+	return true;
+}
+
 /* The arriving record is there to the last byte. */
 static int mig_parser_do_record(struct mig_parser *parser)
 {
 	int ret = 0;
 
-	if (le32_to_cpu(parser->record.crc) != ~parser->record_crc)
+	if (!mig_parser_account(parser))
 		return mig_parser_fail(parser, -EBADMSG, "record CRC mismatch");
 
 	switch (le16_to_cpu(parser->record.type)) {
@@ -493,16 +578,6 @@ static int mig_parser_do_record(struct mig_parser *parser)
 	return 0;
 }
 
-/* Count in what END must match: all that comes before it. */
-static void mig_parser_account(struct mig_parser *parser, const void *data,
-			       size_t len)
-{
-	if (le16_to_cpu(parser->record.type) == VFIO_MIG_RECORD_END)
-		return;
-	parser->crc = crc32c(parser->crc, data, len);
-	parser->bytes += len;
-}
-
 /* Take what belongs to the header of the arriving record. */
 static size_t mig_parser_take_header(struct mig_parser *parser, const u8 *data,
 				     size_t len)
@@ -515,15 +590,10 @@ static size_t mig_parser_take_header(struct mig_parser *parser, const u8 *data,
 	if (parser->fill < sizeof(record) || mig_parser_check_record(parser))
 		return len;
 
-	if (le16_to_cpu(parser->record.type) == VFIO_MIG_RECORD_HEADER) {
-		parser->crc = ~0u;
-		parser->bytes = 0;
-	}
-	mig_parser_account(parser, &parser->record, sizeof(record));
-
 	record = parser->record;
 	record.crc = 0;
 	parser->record_crc = crc32c(~0u, &record, sizeof(record));
+	parser->body_crc = 0;
 	return len;
 }
 
@@ -551,8 +621,7 @@ static size_t mig_parser_take_body(struct mig_parser *parser, const u8 *data,
 
 	if (!parser->skip)
 		memcpy(mig_parser_payload(parser) + done, data, len);
-	parser->record_crc = crc32c(parser->record_crc, data, len);
-	mig_parser_account(parser, data, len);
+	parser->body_crc = crc32c(parser->body_crc, data, len);
 	parser->fill += len;
 	return len;
 }

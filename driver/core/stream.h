@@ -94,6 +94,9 @@ struct mig_encoder {
 	int error;
 };
 
+u32 mig_crc_shift(size_t len);
+u32 mig_crc_join(u32 crc, u32 shift, u32 next);
+
 void mig_encoder_init(struct mig_encoder *enc, void *buf, size_t size,
 		      u32 sequence);
 int mig_encode_record(struct mig_encoder *enc, u16 type, u16 flags,
@@ -113,11 +116,12 @@ int mig_encode_end(struct mig_encoder *enc);
  * @record: its header, once complete
  * @payload: its payload, if it is HEADER, IDENTITY or END
  * @skip: it is of an unknown, optional type: only its CRC is computed
- * @record_crc: running CRC32C of the arriving record
+ * @record_crc: CRC32C of the header of the arriving record
+ * @body_crc: running CRC32C of what has come behind it, from 0
  * @sequence: number of the current sequence
  * @index: number that the arriving record must have
- * @crc: running CRC32C of the sequence
- * @bytes: bytes of the sequence
+ * @crc: CRC32C of the sequence, without the arriving record
+ * @bytes: bytes of the sequence, without the arriving record
  * @seen: bit n: self->records[n] is staged
  * @in_sequence: HEADER has been seen, @sequence is valid
  * @have_identity: IDENTITY has been seen and fits
@@ -144,6 +148,7 @@ struct mig_parser {
 	} payload;
 	bool skip;
 	u32 record_crc;
+	u32 body_crc;
 	u32 sequence;
 	u32 index;
 	u32 crc;

@@ -154,6 +154,42 @@ static void test_crc(void)
 	   crc32c(~0u, "123456789", 9), "CRC32C goes on where it stopped");
 }
 
+static void test_crc_join(void)
+{
+	static u8 data[70000];
+	bool good = true;
+	u32 seed = 12345;
+	size_t len;
+
+	for (size_t i = 0; i < sizeof(data); i++)
+		data[i] = fill_random(&seed);
+	for (len = 0; len <= sizeof(data) && good;
+	     len += len < 520 ? 1 : fill_random(&seed) % 9000) {
+		u32 first = fill_random(&seed);
+
+		good = mig_crc_join(first, mig_crc_shift(len),
+				    crc32c(0, data, len)) ==
+		       crc32c(first, data, len);
+	}
+	ok(good && len > 520, "CRC32C from those of the parts, begun with any");
+	ok(mig_crc_shift(0) == 0x80000000 && mig_crc_join(~0u, 0x80000000, 0) ==
+	   ~0u, "nothing behind makes no difference");
+
+	/* Zeros: multiplying does what going through them does. */
+	good = true;
+	for (int bit = 0; bit < 32; bit++) {
+		u8 zeros[33] = { 0 };
+
+		for (len = 0; len <= sizeof(zeros); len++)
+			good &= mig_crc_join(1u << bit, mig_crc_shift(len), 0) ==
+				crc32c(1u << bit, zeros, len);
+	}
+	ok(good, "each bit of a CRC goes where zeros behind would move it");
+	ok(mig_crc_shift(1ull << 33) ==
+	   mig_crc_join(mig_crc_shift(1ull << 32), mig_crc_shift(1ull << 32), 0),
+	   "longer than 32 bits can say");
+}
+
 static int encode_all(struct mig_encoder *enc, void *buf, size_t size,
 		      const struct craft *like)
 {
@@ -1121,6 +1157,7 @@ static void test_many(void)
 int main(void)
 {
 	test_crc();
+	test_crc_join();
 	test_encoder();
 	test_round_trip();
 	test_pieces();
