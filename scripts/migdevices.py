@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """What is in the records of the backends: names for decode-stream.
 
-The layouts are those of driver/igbvf/state.c and driver/example/edu.c.
+The layouts are those of driver/igbvf/state.c, driver/example/edu.c and ballast.h.
 """
 
 import struct
@@ -97,6 +97,12 @@ def _edu(payload: bytes) -> list[str]:
     return [", ".join(f"{name} {value:#x}" for name, value in zip(_EDU, _words(payload)))]
 
 
+def _ballast(payload: bytes) -> list[str]:
+    begin = int.from_bytes(payload[:8], "little")
+    size = len(payload) - 8
+    return [f"{size} bytes from {begin:#x} to {begin + size:#x}, beginning with {payload[8:24].hex(' ')}"]
+
+
 BACKENDS = {
     "igbvf": Backend(1, {
         BACKEND + 0: Kind("RINGS", 160, 160),
@@ -106,10 +112,13 @@ BACKENDS = {
         BACKEND + 4: Kind("STATS", 36, 36, False),
     }, ("rings in mid-use", "the guest starts its rings over"),
         ("heads writable", "heads kept", "mask readable", "tails latched", "pages of 4 KiB")),
-    "edu": Backend(1, {BACKEND: Kind("REGISTERS", 32, 32)}),
+    "edu": Backend(1, {
+        BACKEND + 0: Kind("REGISTERS", 32, 32),
+        BACKEND + 1: Kind("BALLAST", 9, 8 + (256 << 10), False, True),
+    }, ("ballast",)),
 }
 
-_DECODERS = {"igbvf": (_rings, _interrupts, _mailbox, _pf, _stats), "edu": (_edu,)}
+_DECODERS = {"igbvf": (_rings, _interrupts, _mailbox, _pf, _stats), "edu": (_edu, _ballast)}
 
 
 def features(value: int, names: tuple) -> str:

@@ -128,6 +128,7 @@ class Kind(NamedTuple):
     min: int
     max: int
     mandatory: bool = True
+    chunked: bool = False   # any number of them
 
 
 class Backend(NamedTuple):
@@ -270,7 +271,7 @@ class Checker:
         backend = self.backend
         kind = backend.kinds.get(type_) if backend and type_ >= BACKEND else None
         if kind:
-            if any(record.type == type_ for record in self._before):
+            if not kind.chunked and any(record.type == type_ for record in self._before):
                 self._fault("duplicate record")
             if length < kind.min:
                 self._fault("record is too short")

@@ -13,6 +13,12 @@
  * A sequence that has no END is truncated, whatever the transport says. One with
  * AHEAD is sent while the device works: by it a destination can refuse the
  * source, and prepare itself, before the guest is stopped.
+ *
+ * A backend's record occurs once in a sequence, unless its type is one of
+ * *chunks*: these are parts of something that is too large for one record, occur
+ * any number of times, and may stand before, among and behind the others. Which
+ * types are, and how long a chunk may be, is the backend's business, as is the
+ * content; to the format they are records like all others.
  */
 #ifndef _UAPI_VFIO_PCI_MIGRATION_STREAM_H
 #define _UAPI_VFIO_PCI_MIGRATION_STREAM_H

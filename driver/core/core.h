@@ -59,6 +59,8 @@ struct mig_guard {
  * @incoming: RESUMING, not SAVING
  * @prepared: the device is prepared by what was sent ahead in this sequence
  * @loaded: the sequence that @parser has completed is in the device
+ * @touched: incoming: so are chunks, but for a reset
+ * @touched_by: incoming: number of the sequence that these are of
  * @over: @mig is NULL, for poll, which takes no lock
  * @io_mutex: one read or write of the data fd at a time; protects @bounce.
  *	Held over user access, hence never taken by anything else. Outside of
@@ -69,13 +71,17 @@ struct mig_guard {
  * @used: outgoing: bytes in @buf that may be read
  * @pos: outgoing: bytes read so far
  * @first: outgoing: where in @buf the first record begins
+ * @copying: outgoing: what is before @pos is on its way to the user and must
+ *	stay where it is: @io_mutex is held, and not the guard
+ * @more: outgoing: chunks or END are to follow what is in @buf, as long as the
+ *	device does not run
+ * @left: outgoing: with @more: bytes of chunks that may follow, at most
  * @segment: outgoing, v1: bytes from @pos on that are in the data window
  * @segment_taken: outgoing, v1: the user knows the size of @segment
  * @sequence: outgoing: number of the latest sequence; 0: none yet
- * @generation: outgoing: changes when @buf is laid out anew
  * @encoder: outgoing: writes the next sequence
  * @parser: incoming
- * @bounce: user data on its way in or out; v1, which has no fd: the guard's
+ * @bounce: user data on its way in; v1, which has no fd: the guard's
  */
 struct mig_session {
 	struct kref ref;
@@ -84,6 +90,8 @@ struct mig_session {
 	bool incoming;
 	bool prepared;
 	bool loaded;
+	bool touched;
+	u32 touched_by;
 	bool over;
 	struct mutex io_mutex;	/* one read or write */
 	wait_queue_head_t wait;
@@ -92,10 +100,12 @@ struct mig_session {
 	size_t used;
 	size_t pos;
 	size_t first;
+	bool copying;
+	bool more;
+	u64 left;
 	size_t segment;
 	bool segment_taken;
 	u32 sequence;
-	u32 generation;
 	struct mig_encoder encoder;
 	struct mig_parser parser;
 	u8 bounce[MIG_PAGE];
@@ -274,7 +284,10 @@ struct mig_log {
  * @core: vfio-pci-core's part; must be the first member
  * @backend: what kind of device it is
  * @self: the same in the words of the stream
- * @stream_max: bytes of the longest sequence that @backend can write
+ * @stream_max: bytes of the longest sequence that @backend can write, without
+ *	chunks
+ * @chunk_max: bytes of the longest chunk that there can be; 0: none
+ * @chunk_bytes: bytes of all chunks of a sequence, at most
  * @guard: the state lock
  * @state: MIG_*, as in fsm.h; guard->mutex
  * @owner: door that took the device out of RUNNING; guard->mutex
@@ -313,6 +326,8 @@ struct vfio_pci_mig {
 	const struct vfio_pci_mig_backend *backend;
 	struct mig_stream_self self;
 	size_t stream_max;
+	size_t chunk_max;
+	u64 chunk_bytes;
 
 	struct mig_guard *guard;
 	u32 state;
@@ -372,7 +387,12 @@ int mig_request_locked(struct vfio_pci_mig *mig, enum mig_door door,
 int mig_save_ahead_locked(struct vfio_pci_mig *mig,
 			  struct mig_session *session);
 int mig_prepare_locked(struct vfio_pci_mig *mig, struct mig_session *session);
+int mig_save_chunk_locked(struct vfio_pci_mig *mig,
+			  struct mig_session *session);
+int mig_load_chunk_locked(struct vfio_pci_mig *mig,
+			  struct mig_session *session);
 int mig_load_locked(struct vfio_pci_mig *mig, struct mig_session *session);
+int mig_unload_locked(struct vfio_pci_mig *mig, struct mig_session *session);
 void mig_clean_state_locked(struct vfio_pci_mig *mig, bool in_reset);
 void mig_close_locked(struct vfio_pci_mig *mig);
 
@@ -383,7 +403,9 @@ void mig_session_put(struct mig_session *session);
 void mig_session_detach_locked(struct mig_session *session);
 int mig_session_begin_locked(struct mig_session *session);
 void mig_session_commit_locked(struct mig_session *session);
+int mig_session_fill_locked(struct mig_session *session);
 size_t mig_session_pending_locked(struct mig_session *session);
+u64 mig_session_left_locked(struct mig_session *session);
 void mig_session_ack_locked(struct mig_session *session);
 int mig_session_take_locked(struct mig_session *session, const u8 *data,
 			    size_t len);

@@ -8,29 +8,32 @@
 #include <linux/fs.h>
 #include <linux/module.h>
 #include <linux/poll.h>
+#include <linux/sched/signal.h>
 #include <linux/uaccess.h>
 
 #include "compat.h"
 #include "core.h"
 
 /*
- * Copy the next piece of the stream to the bounce buffer, and count it as
- * read. Return: bytes; 0: end of the stream; -ENOMSG: nothing now; -ENODEV.
+ * Count the next piece of the stream as read. It stays in the session's buffer,
+ * at @from, until mig_datafd_given(). Return: bytes; 0: end of the stream;
+ * -ENOMSG: nothing now; -ENODEV; or why the device cannot be saved.
  */
 static ssize_t mig_datafd_next(struct mig_session *session, size_t len,
-			       u32 *generation)
+			       const u8 **from)
 {
 	ssize_t bytes = -ENODEV;
 
 	lockdep_assert_held(&session->io_mutex);
 	mig_guard_lock(session->guard);
-	if (session->mig) {
-		bytes = min3(len, mig_session_pending_locked(session),
-			     sizeof(session->bounce));
-		memcpy(session->bounce, session->buf + session->pos, bytes);
+	if (session->mig)
+		bytes = mig_session_fill_locked(session);
+	if (!bytes) {
+		bytes = min(len, mig_session_pending_locked(session));
+		*from = session->buf + session->pos;
 		session->pos += bytes;
+		session->copying = bytes;
 		mig_note_bytes(session->mig, false, bytes);
-		*generation = session->generation;
 		if (!bytes && (session->mig->state & MIG_R))
 			bytes = -ENOMSG;
 	}
@@ -39,31 +42,26 @@ static ssize_t mig_datafd_next(struct mig_session *session, size_t len,
 }
 
 /*
- * The user's buffer was bad. If the device has been stopped meanwhile, what
- * was not delivered cannot be put back in front of the new sequence.
+ * It has been copied to the user, but for the last @rest bytes, for which the
+ * user's buffer was bad. They are put back. That works even if the device has
+ * been stopped meanwhile: its new sequence is behind the record they are in.
  */
-static int mig_datafd_put_back(struct mig_session *session, size_t bytes,
-			       u32 generation)
+static void mig_datafd_given(struct mig_session *session, size_t rest)
 {
-	int ret = -EFAULT;
-
 	mig_guard_lock(session->guard);
-	if (session->generation == generation)
-		session->pos -= bytes;
-	else
-		ret = -EIO;
-	if (session->mig)
-		mig_note_bytes(session->mig, false, -(ssize_t)bytes);
+	session->copying = false;
+	session->pos -= rest;
+	if (session->mig && rest)
+		mig_note_bytes(session->mig, false, -(ssize_t)rest);
 	mig_guard_unlock(session->guard);
-	return ret;
 }
 
 static ssize_t mig_datafd_read(struct file *filp, char __user *buf, size_t len,
 			       loff_t *pos)
 {
 	struct mig_session *session = filp->private_data;
-	ssize_t done = 0, bytes;
-	u32 generation;
+	ssize_t done = 0, bytes, rest;
+	const u8 *from;
 	int ret = 0;
 
 	if (pos && *pos)
@@ -72,22 +70,24 @@ static ssize_t mig_datafd_read(struct file *filp, char __user *buf, size_t len,
 		return -ERESTARTSYS;
 
 	while (len) {
-		bytes = mig_datafd_next(session, len, &generation);
+		bytes = mig_datafd_next(session, len, &from);
 		if (bytes < 0)
 			ret = bytes;
 		if (bytes <= 0)
 			break;
-		if (copy_to_user(buf + done, session->bounce, bytes)) {
-			ret = mig_datafd_put_back(session, bytes, generation);
+		rest = copy_to_user(buf + done, from, bytes);
+		mig_datafd_given(session, rest);
+		done += bytes - rest;
+		len -= bytes - rest;
+		if (rest)
+			ret = -EFAULT;
+		/* There may be gigabytes to come. */
+		if (rest || signal_pending(current))
 			break;
-		}
-		done += bytes;
-		len -= bytes;
 	}
 
 	mutex_unlock(&session->io_mutex);
-	/* A stream with a hole must not look like one that was read partly. */
-	return done && ret != -EIO ? done : ret;
+	return done ? done : ret;
 }
 
 static ssize_t mig_datafd_write(struct file *filp, const char __user *buf,
@@ -122,6 +122,9 @@ static ssize_t mig_datafd_write(struct file *filp, const char __user *buf,
 		if (ret)
 			break;
 		done += bytes;
+		/* Other signals wait: some VMMs take a short write for an error. */
+		if (fatal_signal_pending(current))
+			break;
 	}
 
 	mutex_unlock(&session->io_mutex);

@@ -122,6 +122,24 @@ void vfio_pci_mig_set_features(struct vfio_pci_mig *mig, u64 required,
 }
 EXPORT_SYMBOL_GPL(vfio_pci_mig_set_features);
 
+/**
+ * vfio_pci_mig_set_chunks - say how large a state with chunks can be
+ * @mig: the device; called from @open or @save
+ * @count: number of chunks that @save_chunk will write, at most
+ * @bytes: of their payloads, at most
+ *
+ * For what users are told about the size of the state. Without a call, both
+ * are 0.
+ */
+void vfio_pci_mig_set_chunks(struct vfio_pci_mig *mig, u32 count, u64 bytes)
+{
+	lockdep_assert_held(&mig->guard->mutex);
+	WRITE_ONCE(mig->chunk_bytes,
+		   bytes + (u64)count * (MIG_RECORD_SIZE(0) +
+					 VFIO_MIG_RECORD_ALIGN - 1));
+}
+EXPORT_SYMBOL_GPL(vfio_pci_mig_set_chunks);
+
 static void mig_close_backend(struct vfio_pci_mig *mig)
 {
 	mig_guard_lock(mig->guard);
@@ -340,7 +358,9 @@ static const struct vfio_device_ops mig_device_ops = {
 static void mig_set_backend(struct vfio_pci_mig *mig, struct pci_dev *pdev,
 			    const struct vfio_pci_mig_backend *backend)
 {
+	const struct mig_record_desc *desc;
 	unsigned int i;
+	size_t size;
 
 	mig->backend = backend;
 	mig->self = (struct mig_stream_self) {
@@ -355,8 +375,14 @@ static void mig_set_backend(struct vfio_pci_mig *mig, struct pci_dev *pdev,
 		.nr_records = backend->nr_records,
 	};
 	mig->stream_max = MIG_STREAM_OVERHEAD;
-	for (i = 0; i < backend->nr_records; i++)
-		mig->stream_max += MIG_RECORD_SIZE(backend->records[i].max);
+	for (i = 0; i < backend->nr_records; i++) {
+		desc = &backend->records[i];
+		size = MIG_RECORD_SIZE(desc->max);
+		if (desc->chunked)
+			mig->chunk_max = max(mig->chunk_max, size);
+		else
+			mig->stream_max += size;
+	}
 }
 
 /**
@@ -388,6 +414,10 @@ int vfio_pci_mig_probe(struct pci_dev *pdev,
 	mig = mig_from_vdev(vdev);
 	mig_set_backend(mig, pdev, backend);
 
+	ret = -EINVAL;
+	if (WARN_ON(!backend->save_chunk != !mig->chunk_max ||
+		    !backend->load_chunk != !mig->chunk_max))
+		goto put;
 	ret = mig_bar_init(mig);
 	if (ret)
 		goto put;
@@ -481,6 +511,22 @@ int vfio_pci_mig_put_record(struct mig_encoder *enc, u16 type, u16 flags,
 	return mig_encode_record(enc, type, flags, payload, length);
 }
 EXPORT_SYMBOL_GPL(vfio_pci_mig_put_record);
+
+/**
+ * vfio_pci_mig_space - where the payload of the next record will be
+ * @enc: as given to @save or @save_chunk
+ * @length: bytes that may be put there, at most
+ *
+ * For payloads that are too long to be copied once more: what is put there is
+ * given to vfio_pci_mig_put_record() as if it were elsewhere.
+ *
+ * Return: room for @length bytes, aligned to 8; NULL if they do not fit.
+ */
+void *vfio_pci_mig_space(struct mig_encoder *enc, u32 length)
+{
+	return mig_encode_space(enc, length);
+}
+EXPORT_SYMBOL_GPL(vfio_pci_mig_space);
 
 /**
  * vfio_pci_mig_get_record - find a record of the device state

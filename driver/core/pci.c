@@ -268,7 +268,7 @@ void mig_wait_interrupts(struct vfio_pci_mig *mig)
 }
 
 /**
- * mig_reset_function - reset the function on the way into RESUMING
+ * mig_reset_function - reset the function on the way into RESUMING, or within
  * @mig: the device, quiet; the state lock is held
  *
  * Config space, MSI-X included, is as before afterwards.

@@ -41,7 +41,7 @@ struct mig_session *mig_session_alloc(struct vfio_pci_mig *mig, bool incoming)
 		return NULL;
 
 	/* What is left of a record, a sequence, and the next one in the making. */
-	session->size = 3 * mig->stream_max;
+	session->size = 3 * mig->stream_max + mig->chunk_max;
 	session->buf = kvzalloc(session->size, GFP_KERNEL_ACCOUNT);
 	if (!session->buf) {
 		kfree(session);
@@ -123,12 +123,27 @@ static size_t mig_session_border(const struct mig_session *session)
 	return end;
 }
 
+/* Make room by taking out what has been read. */
+static void mig_session_compact(struct mig_session *session)
+{
+	size_t border = mig_session_border(session);
+
+	if (session->copying)
+		return;
+	memmove(session->buf, session->buf + session->pos,
+		session->used - session->pos);
+	session->used -= session->pos;
+	session->first = border - session->pos;
+	session->pos = 0;
+}
+
 /**
  * mig_session_begin_locked - begin a sequence in an outgoing stream
  * @session: the session; the state lock is held
  *
  * Its encoder has HEADER and IDENTITY written. The sequence is made behind
- * what can be read, which stays as it is until mig_session_commit_locked().
+ * what can be read, which stays as it is until mig_session_commit_locked(); but
+ * no chunks of an earlier sequence follow any more.
  *
  * Return: 0 or -ENOSPC.
  */
@@ -140,6 +155,8 @@ int mig_session_begin_locked(struct mig_session *session)
 	ret = mig_fault(session->mig, MIG_POINT_SEQUENCE_BEGIN);
 	if (ret)
 		return ret;
+	session->more = false;
+	mig_session_compact(session);
 	mig_encoder_init(&session->encoder, session->buf + session->used,
 			 session->size - session->used, session->sequence + 1);
 	return mig_encode_begin(&session->encoder, &session->mig->self);
@@ -168,7 +185,7 @@ static void mig_session_note(const struct mig_session *session)
 void mig_session_commit_locked(struct mig_session *session)
 {
 	const struct mig_encoder *enc = &session->encoder;
-	size_t rest;
+	size_t border;
 
 	lockdep_assert_held(&session->guard->mutex);
 	mig_session_note(session);
@@ -176,14 +193,53 @@ void mig_session_commit_locked(struct mig_session *session)
 	mig_session_ack_locked(session);
 	session->segment = 0;
 
-	rest = mig_session_border(session) - session->pos;
-	memmove(session->buf, session->buf + session->pos, rest);
-	memmove(session->buf + rest, enc->buf, enc->used);
-	session->first = rest;
-	session->used = rest + enc->used;
-	session->pos = 0;
+	border = mig_session_border(session);
+	memmove(session->buf + border, enc->buf, enc->used);
+	session->first = border;
+	session->used = border + enc->used;
 	session->sequence++;
-	session->generation++;
+}
+
+/**
+ * mig_session_fill_locked - have the next chunk made, if all before is read
+ * @session: an attached outgoing session; the state lock is held, and nobody is
+ *	copying
+ *
+ * The last chunk is followed by END. A failure is latched: a sequence with a
+ * hole does not go on.
+ *
+ * Return: 0 or -errno.
+ */
+int mig_session_fill_locked(struct mig_session *session)
+{
+	struct mig_encoder *enc = &session->encoder;
+	int ret;
+
+	lockdep_assert_held(&session->guard->mutex);
+	if (!session->more || session->pos < session->used ||
+	    (session->mig->state & MIG_R))
+		return 0;
+
+	session->pos = 0;
+	session->first = 0;
+	session->used = 0;
+	mig_encoder_rewind(enc, session->buf, session->mig->chunk_max);
+	ret = mig_save_chunk_locked(session->mig, session);
+	if (!ret) {
+		enc->size = session->size;
+		ret = mig_fault(session->mig, MIG_POINT_SEQUENCE_END);
+		if (!ret)
+			ret = mig_encode_end(enc);
+		session->more = ret;
+	}
+	if (ret < 0) {
+		enc->error = ret;
+		return ret;
+	}
+	session->left -= min_t(u64, session->left, enc->used);
+	mig_session_note(session);
+	session->used = enc->used;
+	return 0;
 }
 
 /**
@@ -204,6 +260,22 @@ size_t mig_session_pending_locked(struct mig_session *session)
 	    !mig_save_ahead_locked(session->mig, session))
 		mig_session_commit_locked(session);
 	return session->used - session->pos;
+}
+
+/**
+ * mig_session_left_locked - how much of the stream is still to be read
+ * @session: an attached outgoing session; the state lock is held
+ *
+ * Return: bytes, at most; 0 only if there is nothing now, or nothing any more.
+ */
+u64 mig_session_left_locked(struct mig_session *session)
+{
+	u64 left = mig_session_pending_locked(session);
+
+	if (session->more && !(session->mig->state & MIG_R))
+		left += session->left +
+			MIG_RECORD_SIZE(sizeof(struct vfio_mig_end));
+	return left;
 }
 
 /**
@@ -232,7 +304,9 @@ static int mig_session_act_locked(struct mig_session *session)
 	if (!parser->complete)
 		session->loaded = false;
 
-	if (parser->complete && !session->loaded) {
+	if (parser->chunk) {
+		ret = mig_load_chunk_locked(session->mig, session);
+	} else if (parser->complete && !session->loaded) {
 		ret = mig_load_locked(session->mig, session);
 		session->loaded = !ret;
 	} else if (parser->ahead && !session->prepared) {
@@ -248,8 +322,9 @@ static int mig_session_act_locked(struct mig_session *session)
  * @data: the piece
  * @len: bytes
  *
- * Loads the state into the device as soon as it is complete, and prepares the
- * device by what has been sent ahead. Says in the log why a stream is refused.
+ * Loads the state into the device as soon as it is complete, but chunks when they
+ * come, and prepares the device by what has been sent ahead. Says in the log why a
+ * stream is refused.
  *
  * Return: 0, or -errno: the verdict on the stream, latched.
  */
@@ -278,6 +353,7 @@ int mig_session_take_locked(struct mig_session *session, const u8 *data,
 				  "incoming state refused: %s (%d)",
 				  session->parser.reason, ret);
 		mig_note_refusal(session->mig, ret, session->parser.reason);
+		mig_unload_locked(session->mig, session);
 	}
 	return ret;
 }

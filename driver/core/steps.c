@@ -130,12 +130,17 @@ static int mig_step_capture(struct vfio_pci_mig *mig)
 	if (ret)
 		return ret;
 
-	ret = mig_fault(mig, MIG_POINT_SEQUENCE_END);
-	if (!ret)
-		ret = mig_encode_end(&session->encoder);
+	if (!mig->backend->save_chunk) {
+		ret = mig_fault(mig, MIG_POINT_SEQUENCE_END);
+		if (!ret)
+			ret = mig_encode_end(&session->encoder);
+	}
 	if (ret)
 		return ret;
 	mig_session_commit_locked(session);
+	/* Then END follows them, see mig_session_fill_locked(). */
+	session->more = mig->backend->save_chunk;
+	session->left = mig->chunk_bytes;
 	return 0;
 }
 
@@ -414,6 +419,127 @@ int mig_request_locked(struct vfio_pci_mig *mig, enum mig_door door,
 	return ret;
 }
 
+/* The data fd keeps nothing awake, unlike the device's own fd. */
+static int mig_wake(struct vfio_pci_mig *mig)
+{
+	int ret = mig_fault(mig, MIG_POINT_POWER);
+
+	if (!ret)
+		ret = pm_runtime_resume_and_get(&mig->core.pdev->dev);
+	return min(ret, 0);
+}
+
+/**
+ * mig_save_chunk_locked - have the backend write chunks
+ * @mig: the device, stopped and saving; the state lock is held
+ * @session: its outgoing stream, whose encoder has room for one chunk
+ *
+ * Return: 1; 0: there are no more; -errno.
+ */
+int mig_save_chunk_locked(struct vfio_pci_mig *mig, struct mig_session *session)
+{
+	struct mig_encoder *enc = &session->encoder;
+	int ret;
+
+	lockdep_assert_held(&mig->guard->mutex);
+	if (enc->error)
+		return enc->error;
+	ret = mig_wake(mig);
+	if (ret)
+		return mig_note_refusal(mig, ret, "no power");
+	mig_device_lock(mig);
+	ret = mig_fault(mig, MIG_POINT_BACKEND_SAVE);
+	if (!ret)
+		ret = mig->backend->save_chunk(mig, enc);
+	mig_device_unlock(mig);
+	pm_runtime_put(&mig->core.pdev->dev);
+	if (ret >= 0 && enc->error)
+		ret = enc->error;
+	/* Or this would never end. */
+	if (ret > 0 && !enc->used)
+		ret = -EIO;
+	if (ret < 0)
+		mig_note_refusal(mig, ret, "the device does not give it all");
+	return ret;
+}
+
+/**
+ * mig_unload_locked - chunks have been loaded in vain: reset the device
+ * @mig: the device, RESUMING; the state lock is held
+ * @session: its incoming stream
+ *
+ * If that does not work now, the stream is bad, and so only a reset can end
+ * RESUMING anyway.
+ *
+ * Return: 0, also if there were no chunks; -errno, latched.
+ */
+int mig_unload_locked(struct vfio_pci_mig *mig, struct mig_session *session)
+{
+	int ret;
+
+	lockdep_assert_held(&mig->guard->mutex);
+	if (!session->touched)
+		return 0;
+	ret = mig_wake(mig);
+	if (!ret) {
+		ret = mig_reset_function(mig);
+		pm_runtime_put(&mig->core.pdev->dev);
+	}
+	if (ret)
+		return mig_parser_fail(&session->parser, ret,
+				       "no reset for what was loaded before");
+	session->touched = false;
+	return 0;
+}
+
+/* Of another sequence than the one that is to be loaded now. */
+static int mig_unload_other(struct vfio_pci_mig *mig,
+			    struct mig_session *session)
+{
+	if (session->touched_by == session->parser.sequence)
+		return 0;
+	return mig_unload_locked(mig, session);
+}
+
+/**
+ * mig_load_chunk_locked - load the chunk that the parser has stopped behind
+ * @mig: the device, RESUMING; the state lock is held
+ * @session: its incoming stream
+ *
+ * Return: 0; or -errno, latched as the verdict on the stream.
+ */
+int mig_load_chunk_locked(struct vfio_pci_mig *mig, struct mig_session *session)
+{
+	struct mig_parser *parser = &session->parser;
+	const void *payload;
+	u32 length;
+	u16 type;
+	int ret;
+
+	lockdep_assert_held(&mig->guard->mutex);
+	payload = mig_parser_chunk(parser, &type, &length);
+	if (!payload || WARN_ON_ONCE(!mig->backend->load_chunk))
+		return mig_parser_fail(parser, -EINVAL, "no chunk");
+	ret = mig_unload_other(mig, session);
+	if (ret)
+		return ret;
+	ret = mig_wake(mig);
+	if (ret)
+		return mig_parser_fail(parser, ret, "no power");
+	session->touched = true;
+	session->touched_by = parser->sequence;
+	mig_device_lock(mig);
+	ret = mig_fault(mig, MIG_POINT_BACKEND_LOAD);
+	if (!ret)
+		ret = mig->backend->load_chunk(mig, type, payload, length);
+	mig_device_unlock(mig);
+	pm_runtime_put(&mig->core.pdev->dev);
+	if (ret)
+		return mig_parser_fail(parser, ret,
+				       "the device does not take it");
+	return 0;
+}
+
 /**
  * mig_save_ahead_locked - write what a destination can prepare itself with
  * @mig: the device, SAVING and RUNNING; the state lock is held
@@ -446,11 +572,8 @@ static int mig_take(struct vfio_pci_mig *mig, struct mig_session *session,
 	ktime_t began = mig_note_begin(mig, doing);
 	int ret;
 
-	/* The data fd keeps nothing awake, unlike the device's own fd. */
-	ret = mig_fault(mig, MIG_POINT_POWER);
-	if (!ret)
-		ret = pm_runtime_resume_and_get(&mig->core.pdev->dev);
-	if (ret < 0) {
+	ret = mig_wake(mig);
+	if (ret) {
 		mig_note_taken(mig, doing, began);
 		return mig_parser_fail(&session->parser, ret, "no power");
 	}
@@ -497,7 +620,12 @@ int mig_prepare_locked(struct vfio_pci_mig *mig, struct mig_session *session)
  */
 int mig_load_locked(struct vfio_pci_mig *mig, struct mig_session *session)
 {
+	int ret;
+
 	lockdep_assert_held(&mig->guard->mutex);
+	ret = mig_unload_other(mig, session);
+	if (ret)
+		return ret;
 	return mig_take(mig, session, mig->backend->load,
 			MIG_POINT_BACKEND_LOAD, "load");
 }

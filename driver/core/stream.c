@@ -122,11 +122,43 @@ void mig_encoder_init(struct mig_encoder *enc, void *buf, size_t size,
 }
 
 /**
+ * mig_encoder_rewind - go on with a sequence in an empty buffer
+ * @enc: the encoder
+ * @buf: where the rest of the sequence goes; what was in the buffer so far has
+ *	been taken
+ * @size: bytes in @buf
+ */
+void mig_encoder_rewind(struct mig_encoder *enc, void *buf, size_t size)
+{
+	enc->buf = buf;
+	enc->size = size;
+	enc->used = 0;
+}
+
+/**
+ * mig_encode_space - where the payload of the next record will be
+ * @enc: the encoder
+ * @length: bytes of payload
+ *
+ * What is put there, and given to mig_encode_record(), need not be copied.
+ *
+ * Return: room for @length bytes, aligned to VFIO_MIG_RECORD_ALIGN if the buffer
+ * is; or NULL if such a record does not fit, or one did not fit earlier.
+ */
+void *mig_encode_space(struct mig_encoder *enc, u32 length)
+{
+	if (enc->error || !mig_record_fits(length, enc->size - enc->used))
+		return NULL;
+	return enc->buf + enc->used + sizeof(struct vfio_mig_record);
+}
+
+/**
  * mig_encode_record - append a record
  * @enc: the encoder
  * @type: VFIO_MIG_RECORD_*
  * @flags: VFIO_MIG_RECORD_REQUIRED or 0
- * @payload: what the record carries; outside of the encoder's buffer
+ * @payload: what the record carries; outside of the encoder's buffer, or where
+ *	mig_encode_space() said
  * @length: bytes in @payload, may be 0
  *
  * Return: 0, or -ENOSPC if the record does not fit, or did not fit earlier;
@@ -153,7 +185,7 @@ int mig_encode_record(struct mig_encoder *enc, u16 type, u16 flags,
 
 	at = enc->buf + enc->used;
 	body = at + sizeof(record);
-	if (length)
+	if (length && payload != body)
 		memcpy(body, payload, length);
 	memset(body + length, 0, padding);
 
@@ -168,6 +200,7 @@ int mig_encode_record(struct mig_encoder *enc, u16 type, u16 flags,
 	enc->crc = mig_crc_join(crc32c(enc->crc, at, sizeof(record)), shift,
 				crc);
 	enc->used += MIG_RECORD_SIZE(length);
+	enc->bytes += MIG_RECORD_SIZE(length);
 	enc->index++;
 	return 0;
 }
@@ -221,7 +254,7 @@ int mig_encode_end(struct mig_encoder *enc)
 	struct vfio_mig_end end = {
 		.records = cpu_to_le32(enc->index),
 		.crc = cpu_to_le32(~enc->crc),
-		.bytes = cpu_to_le64(enc->used),
+		.bytes = cpu_to_le64(enc->bytes),
 	};
 
 	return mig_encode_record(enc, VFIO_MIG_RECORD_END,
@@ -296,7 +329,7 @@ static int mig_parser_check_backend(struct mig_parser *parser, unsigned int n,
 {
 	const struct mig_record_desc *desc = &parser->self->records[n];
 
-	if (parser->seen & (1u << n))
+	if (!desc->chunked && (parser->seen & (1u << n)))
 		return mig_parser_fail(parser, -EINVAL, "duplicate record");
 	if (length < desc->min)
 		return mig_parser_fail(parser, -EINVAL, "record is too short");
@@ -503,15 +536,22 @@ static int mig_parser_do_end(struct mig_parser *parser)
 	return 0;
 }
 
-/* Keep the header, too, so that the record can be found again. */
+/*
+ * A chunk is for the caller, now. Anything else is kept, with its header, so that
+ * it can be found again.
+ */
 static void mig_parser_stage(struct mig_parser *parser)
 {
-	u16 type = le16_to_cpu(parser->record.type);
+	unsigned int n = mig_parser_desc(parser,
+					 le16_to_cpu(parser->record.type));
 
+	parser->seen |= 1u << n;
+	parser->chunk = parser->self->records[n].chunked;
+	if (parser->chunk)
+		return;
 	memcpy(parser->buf + parser->staged, &parser->record,
 	       sizeof(parser->record));
 	parser->staged += parser->fill;
-	parser->seen |= 1u << mig_parser_desc(parser, type);
 }
 
 /*
@@ -643,8 +683,9 @@ static bool mig_parser_record_here(const struct mig_parser *parser)
  *
  * Stops behind AHEAD, behind an END that makes a sequence complete, and behind
  * the HEADER that follows one of both: a caller that looks at @parser->ahead
- * and @parser->complete after each call misses none. How the stream is cut into
- * calls makes no other difference.
+ * and @parser->complete after each call misses none. Stops behind each chunk, too,
+ * which is there until the next call: see mig_parser_chunk(). How the stream is
+ * cut into calls makes no other difference.
  *
  * Return: number of bytes consumed, not 0 unless @len is; or the error that
  * is latched.
@@ -656,8 +697,9 @@ ssize_t mig_parser_feed(struct mig_parser *parser, const void *data,
 	const u8 *from = data;
 	size_t used = 0;
 
-	while (!parser->error && used < len && parser->complete == complete &&
-	       parser->ahead == ahead) {
+	parser->chunk = false;
+	while (!parser->error && used < len && !parser->chunk &&
+	       parser->complete == complete && parser->ahead == ahead) {
 		if (parser->fill < sizeof(parser->record))
 			used += mig_parser_take_header(parser, from + used,
 						       len - used);
@@ -725,4 +767,26 @@ const void *mig_parser_record(const struct mig_parser *parser, u16 type,
 		at += MIG_RECORD_SIZE(le32_to_cpu(record.length));
 	}
 	return NULL;
+}
+
+/**
+ * mig_parser_chunk - the chunk that mig_parser_feed() has stopped behind
+ * @parser: the parser
+ * @type: receives its type
+ * @length: receives the length of its payload
+ *
+ * Its sequence may still turn out to be bad, or not to be complete: what is done
+ * with the chunk must be undone then.
+ *
+ * Return: the payload, aligned to VFIO_MIG_RECORD_ALIGN, until the next call of
+ * mig_parser_feed(); or NULL if that has not stopped behind a chunk.
+ */
+const void *mig_parser_chunk(const struct mig_parser *parser, u16 *type,
+			     u32 *length)
+{
+	if (!parser->chunk || parser->error)
+		return NULL;
+	*type = le16_to_cpu(parser->record.type);
+	*length = le32_to_cpu(parser->record.length);
+	return parser->buf + parser->staged + sizeof(parser->record);
 }

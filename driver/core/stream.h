@@ -31,14 +31,17 @@
  * @min: shortest valid payload in bytes
  * @max: longest valid payload in bytes
  * @mandatory: a sequence without this record is refused
+ * @chunked: may occur any number of times. The parser hands each one over when
+ *	it comes, see mig_parser_chunk(), and keeps none.
  *
- * Each type may occur once in a sequence, in any order.
+ * Each other type may occur once in a sequence. The order is free.
  */
 struct mig_record_desc {
 	u16 type;
 	u32 min;
 	u32 max;
 	bool mandatory;
+	bool chunked;
 };
 
 #define MIG_RECORD_DESC_MAX	32
@@ -78,16 +81,19 @@ struct mig_stream_self {
  * struct mig_encoder - writes one sequence into a buffer
  * @buf: where the records go
  * @size: bytes in @buf
- * @used: bytes written
+ * @used: bytes written to @buf
+ * @bytes: bytes of the sequence so far, those included that were in @buf before
+ *	mig_encoder_rewind()
  * @sequence: number of this sequence
  * @index: number of the next record
- * @crc: running CRC32C of @buf up to @used
+ * @crc: running CRC32C of these @bytes
  * @error: first error (-ENOSPC), latched; 0
  */
 struct mig_encoder {
 	u8 *buf;
 	size_t size;
 	size_t used;
+	u64 bytes;
 	u32 sequence;
 	u32 index;
 	u32 crc;
@@ -99,6 +105,8 @@ u32 mig_crc_join(u32 crc, u32 shift, u32 next);
 
 void mig_encoder_init(struct mig_encoder *enc, void *buf, size_t size,
 		      u32 sequence);
+void mig_encoder_rewind(struct mig_encoder *enc, void *buf, size_t size);
+void *mig_encode_space(struct mig_encoder *enc, u32 length);
 int mig_encode_record(struct mig_encoder *enc, u16 type, u16 flags,
 		      const void *payload, u32 length);
 int mig_encode_begin(struct mig_encoder *enc, const struct mig_stream_self *self);
@@ -116,13 +124,14 @@ int mig_encode_end(struct mig_encoder *enc);
  * @record: its header, once complete
  * @payload: its payload, if it is HEADER, IDENTITY or END
  * @skip: it is of an unknown, optional type: only its CRC is computed
+ * @chunk: a chunk is there: see mig_parser_chunk()
  * @record_crc: CRC32C of the header of the arriving record
  * @body_crc: running CRC32C of what has come behind it, from 0
  * @sequence: number of the current sequence
  * @index: number that the arriving record must have
  * @crc: CRC32C of the sequence, without the arriving record
  * @bytes: bytes of the sequence, without the arriving record
- * @seen: bit n: self->records[n] is staged
+ * @seen: bit n: self->records[n] has come
  * @in_sequence: HEADER has been seen, @sequence is valid
  * @have_identity: IDENTITY has been seen and fits
  * @identity: that IDENTITY
@@ -147,6 +156,7 @@ struct mig_parser {
 		struct vfio_mig_end end;
 	} payload;
 	bool skip;
+	bool chunk;
 	u32 record_crc;
 	u32 body_crc;
 	u32 sequence;
@@ -173,5 +183,7 @@ int mig_parser_fail(struct mig_parser *parser, int error, const char *reason);
 int mig_parser_finish(struct mig_parser *parser);
 const void *mig_parser_record(const struct mig_parser *parser, u16 type,
 			      u32 *length);
+const void *mig_parser_chunk(const struct mig_parser *parser, u16 *type,
+			     u32 *length);
 
 #endif /* _MIG_STREAM_H */

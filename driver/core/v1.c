@@ -39,7 +39,7 @@ static int mig_v1_pending(struct vfio_pci_mig *mig, u64 *value)
 	if (!session)
 		return 0;
 	mig_session_ack_locked(session);
-	*value = mig_session_pending_locked(session);
+	*value = mig_session_left_locked(session);
 	return 0;
 }
 
@@ -56,6 +56,9 @@ static int mig_v1_offer(struct vfio_pci_mig *mig, u64 *value)
 	if (!session || session->segment)
 		return 0;
 
+	ret = mig_session_fill_locked(session);
+	if (ret)
+		return ret;
 	bytes = min_t(size_t, mig_session_pending_locked(session),
 		      mig_window_size(&mig->window));
 	ret = mig_window_copy(mig, 0, session->buf + session->pos, bytes, true);

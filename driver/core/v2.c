@@ -133,7 +133,9 @@ static int mig_v2_get_state(struct vfio_device *vdev,
  */
 int mig_v2_data_size(struct vfio_device *vdev, unsigned long *length)
 {
-	*length = 2 * mig_from_vdev(vdev)->stream_max;
+	struct vfio_pci_mig *mig = mig_from_vdev(vdev);
+
+	*length = 2 * mig->stream_max + READ_ONCE(mig->chunk_bytes);
 	return 0;
 }
 

@@ -121,6 +121,19 @@ struct vfio_pci_mig_track_ops {
  *	device, which stays quiet. May be called again with a later sequence.
  *	On -errno the reason has been said by vfio_pci_mig_warn() and the
  *	stream is refused.
+ * @save_chunk: optional, and only together with @load_chunk: for a state that
+ *	is too large for one buffer. Called after @save, whenever the user has
+ *	read what there was: write the next record of a type that is @chunked,
+ *	or several if vfio_pci_mig_space() has room for them. The device is
+ *	quiet all the time. May stop being called at any point, and begin anew
+ *	with the next @save. 1: to be called again; 0: there is no more; or
+ *	-errno: the stream ends there.
+ * @load_chunk: a record of a @chunked type has come; put it into the device
+ *	now, which stays quiet. So the load of such a state is not
+ *	transactional: what has been validated is this record, not the rest of
+ *	the sequence, and @load is called last. If anything goes wrong later,
+ *	or another sequence begins, the function is reset, and @reset called.
+ *	-errno as for @load.
  * @bar_read: read the dword at @offset of a watched BAR for the user
  * @bar_write: write it for the user
  * @track: optional: what the core asks to find dirty pages
@@ -128,8 +141,8 @@ struct vfio_pci_mig_track_ops {
  * All callbacks may sleep, must bound every wait, and are called with the
  * device's io_lock held, so one never runs beside another. Memory decoding is
  * on, but for @bar_read and @bar_write, where a VF's user may have tried to
- * switch it off. @open, @close, @quiesce, @release, @save, @save_ahead, @prepare
- * and @load hold the state lock, too.
+ * switch it off. @open, @close, @quiesce, @release, @save, @load and those for
+ * chunks and for what is sent ahead hold the state lock, too.
  */
 struct vfio_pci_mig_backend {
 	const char *name;
@@ -152,6 +165,9 @@ struct vfio_pci_mig_backend {
 	int (*prepare)(struct vfio_pci_mig *mig,
 		       const struct mig_parser *state);
 	int (*load)(struct vfio_pci_mig *mig, const struct mig_parser *state);
+	int (*save_chunk)(struct vfio_pci_mig *mig, struct mig_encoder *enc);
+	int (*load_chunk)(struct vfio_pci_mig *mig, u16 type,
+			  const void *payload, u32 length);
 	u32 (*bar_read)(struct vfio_pci_mig *mig, unsigned int bar, u32 offset);
 	void (*bar_write)(struct vfio_pci_mig *mig, unsigned int bar,
 			  u32 offset, u32 value);
@@ -171,6 +187,7 @@ void vfio_pci_mig_wr32(struct vfio_pci_mig *mig, void __iomem *reg, u32 value);
 bool vfio_pci_mig_quiet(struct vfio_pci_mig *mig);
 void vfio_pci_mig_set_features(struct vfio_pci_mig *mig, u64 required,
 			       u64 optional, u64 known);
+void vfio_pci_mig_set_chunks(struct vfio_pci_mig *mig, u32 count, u64 bytes);
 __printf(2, 3)
 void vfio_pci_mig_describe(struct vfio_pci_mig *mig, const char *fmt, ...);
 bool vfio_pci_mig_tracking(struct vfio_pci_mig *mig);
@@ -179,6 +196,7 @@ int vfio_pci_mig_posted(struct vfio_pci_mig *mig, u64 iova, size_t bytes);
 void vfio_pci_mig_unposted(struct vfio_pci_mig *mig, u64 iova, size_t bytes);
 int vfio_pci_mig_posted_read(struct vfio_pci_mig *mig, u64 iova, void *data,
 			     size_t bytes);
+void *vfio_pci_mig_space(struct mig_encoder *enc, u32 length);
 int vfio_pci_mig_put_record(struct mig_encoder *enc, u16 type, u16 flags,
 			    const void *payload, u32 length);
 const void *vfio_pci_mig_get_record(const struct mig_parser *state, u16 type,

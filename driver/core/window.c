@@ -13,7 +13,7 @@
 #include "compat.h"
 #include "core.h"
 
-/* More would not be faster: a segment is a few KiB for most devices. */
+/* More would not be faster: a segment is a few KiB for most devices, or a chunk. */
 #define MIG_WINDOW_MAX	(1u << 20)
 
 /**
@@ -26,7 +26,8 @@ int mig_window_init(struct vfio_pci_mig *mig)
 {
 	struct mig_window *window = &mig->window;
 
-	window->pages = DIV_ROUND_UP(min_t(size_t, mig->stream_max,
+	window->pages = DIV_ROUND_UP(min_t(size_t,
+					   mig->stream_max + mig->chunk_max,
 					   MIG_WINDOW_MAX), PAGE_SIZE);
 	window->page = kcalloc(window->pages, sizeof(*window->page),
 			       GFP_KERNEL);

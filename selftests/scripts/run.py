@@ -17,13 +17,15 @@ from migstream import (AHEAD, END, HEADER, IDENTITY, MAGIC, REQUIRED, Checker, R
                        encode, seal)  # noqa: E402  pylint: disable=wrong-import-position
 
 _LIBRARY = ctypes.CDLL(os.path.abspath(sys.argv[1]))
-_LIBRARY.verdict.restype = ctypes.c_char_p
-_LIBRARY.verdict.argtypes = [ctypes.c_char_p, ctypes.c_size_t]
+_VERDICT, _VERDICT_CHUNKED = _LIBRARY.verdict, _LIBRARY.verdict_chunked
+for _function in (_VERDICT, _VERDICT_CHUNKED):
+    _function.restype = ctypes.c_char_p
+    _function.argtypes = [ctypes.c_char_p, ctypes.c_size_t]
 
 
-def driver_says(data: bytes) -> str | None:
+def driver_says(data: bytes, verdict=_VERDICT) -> str | None:
     """The driver's reason to refuse a stream; None if it takes it."""
-    reason = _LIBRARY.verdict(data, len(data))
+    reason = verdict(data, len(data))
     return None if reason is None else reason.decode()
 
 
@@ -185,9 +187,9 @@ def _decode(data: bytes, *options: str) -> subprocess.CompletedProcess:
                           stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=False)
 
 
-def _agree(data: bytes) -> list[str]:
+def _agree(data: bytes, verdict=_VERDICT) -> list[str]:
     """What differs between the driver's verdict and the checker's."""
-    driver, ours = driver_says(data), _check(data)
+    driver, ours = driver_says(data, verdict), _check(data)
     if (driver is None) != (not ours) or driver and not ours[0].startswith(driver):
         return [f"the driver says {driver!r}, the checker {ours}"]
     return []
@@ -261,6 +263,35 @@ def search() -> list[str]:
         return [f"{done}"]
     done = _decode(bytes(1000), "--search")
     return [f"nothing to be found: {done}"] if done.returncode != 2 else []
+
+
+def _chunked(sequence: int, *chunks: bytes) -> list[Record]:
+    """The records of a sequence of the example, with chunks."""
+    header = struct.pack("<8sHHIQQ", MAGIC, 1, 0, 0, 0, 0)
+    identity = struct.pack("<16sIHHHHB3sQQ", b"edu", 1, 0x1234, 0x11e8, 0x1af4, 0x1100, 0x10, bytes(3), 1, 0)
+    payloads = [(HEADER, header), (IDENTITY, identity), *((0x101, chunk) for chunk in chunks[:1]), (0x100, bytes(32)),
+                *((0x101, chunk) for chunk in chunks[1:]), (END, bytes(16))]
+    return seal([Record(kind, REQUIRED, sequence, index, payload) for index, (kind, payload) in enumerate(payloads)])
+
+
+def chunks() -> list[str]:
+    """Streams with chunks, good and bad: as the driver has it, and in words."""
+    some = [struct.pack("<Q", at * 100) + bytes([at + 1]) * 100 for at in range(4)]
+    good = encode(_chunked(1, *some))
+    faults = []
+    cases = [good, encode(_chunked(1)), good + encode(_chunked(2, *some)), encode(_chunked(1, *some)[:4]) +
+             encode(_chunked(2, *some)), encode(_chunked(1, *some, bytes(8))), encode(_chunked(1, bytes(9 + (256 << 10)))),
+             good + encode(_chunked(1, *some)[5:6]), encode(_chunked(1, *some)[:-1])]
+    wanted = [None, None, None, None, "record is too short", "record is too long", "data after END",
+              "truncated before END"]
+    for number, (data, want) in enumerate(zip(cases, wanted)):
+        faults += [f"case {number}: {fault}" for fault in _agree(data, _VERDICT_CHUNKED)]
+        if driver_says(data, _VERDICT_CHUNKED) != want:
+            faults.append(f"case {number}: {driver_says(data, _VERDICT_CHUNKED)!r}, not {want!r}")
+    text = _decode(good).stdout.decode()
+    want = ["BALLAST 0x101, 108 bytes", "requires: ballast", "100 bytes from 0x12c to 0x190, beginning with 04 04",
+            "whole and consistent"]
+    return faults + [f"not there: {one!r}" for one in want if one not in text]
 
 
 def known_crc() -> list[str]:
@@ -354,7 +385,7 @@ def time_line() -> list[str]:
 
 def main() -> int:
     """Run all."""
-    tests = (known_crc, good_streams, broken_streams, any_byte, in_words, search, profile, time_line)
+    tests = (known_crc, good_streams, broken_streams, any_byte, chunks, in_words, search, profile, time_line)
     print(f"1..{len(tests)}")
     failed = 0
     for number, test in enumerate(tests, 1):

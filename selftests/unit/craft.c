@@ -9,7 +9,10 @@ static const struct mig_record_desc descs[] = {
 	{ .type = CRAFT_B, .min = 0, .max = 64 },
 	{ .type = CRAFT_C, .min = 1, .max = 13, .mandatory = true },
 	{ .type = CRAFT_D, .min = 0, .max = 0 },
+	{ .type = CRAFT_K, .min = 1, .max = 40, .chunked = true },
 };
+
+struct chunks chunks_fed;
 
 const struct mig_stream_self craft_self = {
 	.backend = "unit-test",
@@ -146,6 +149,17 @@ void craft_backend(struct craft *craft, u32 sequence)
 	craft_record(craft, sequence, CRAFT_D, 1, NULL, 0);
 }
 
+/* A chunk with something in it. */
+void craft_chunk(struct craft *craft, u32 sequence, u32 length)
+{
+	u32 seed = (sequence + craft->records) * 2246822519u | 1;
+	u8 payload[48];
+
+	for (size_t i = 0; i < sizeof(payload); i++)
+		payload[i] = fill_random(&seed);
+	craft_record(craft, sequence, CRAFT_K, 1, payload, length);
+}
+
 static size_t sequence_start(const struct craft *craft, unsigned int record)
 {
 	while (record--)
@@ -181,6 +195,19 @@ void craft_sequence(struct craft *craft, u32 sequence)
 	craft_header(craft, sequence);
 	craft_identity(craft, sequence);
 	craft_backend(craft, sequence);
+	craft_end(craft, sequence);
+}
+
+/* The same with chunks among the others, and behind them. */
+void craft_chunked(struct craft *craft, u32 sequence)
+{
+	craft_header(craft, sequence);
+	craft_identity(craft, sequence);
+	craft_chunk(craft, sequence, 40);
+	craft_backend(craft, sequence);
+	craft_chunk(craft, sequence, 40);
+	craft_chunk(craft, sequence, 1);
+	craft_chunk(craft, sequence, 33);
 	craft_end(craft, sequence);
 }
 
@@ -241,6 +268,35 @@ void craft_reseal(struct craft *craft)
 	}
 }
 
+static void count_chunk(struct chunks *chunks, u32 sequence, const void *payload,
+			u32 length)
+{
+	if (!chunks->count || chunks->sequence != sequence)
+		*chunks = (struct chunks){ .sequence = sequence };
+	chunks->count++;
+	chunks->crc = crc32c(chunks->crc, &length, sizeof(length));
+	chunks->crc = crc32c(chunks->crc, payload, length);
+}
+
+/* The parser has stopped: is there a chunk? */
+static const char *take_chunk(const struct mig_parser *parser)
+{
+	const void *payload;
+	u32 length;
+	u16 type;
+
+	payload = mig_parser_chunk(parser, &type, &length);
+	if (!payload != (parser->error || !parser->chunk))
+		return "a chunk that is none";
+	if (!payload)
+		return NULL;
+	if (type != CRAFT_K || length < 1 || length > 40 || parser->fill ||
+	    parser->complete || ((const u8 *)payload - parser->buf) % 8)
+		return "a chunk that cannot be";
+	count_chunk(&chunks_fed, parser->sequence, payload, length);
+	return NULL;
+}
+
 /*
  * Feed a stream in pieces of @piece bytes or, with a @seed, of any number up
  * to that. Each piece lies in memory of its own, so that a sanitizer sees a
@@ -252,6 +308,8 @@ const char *feed_pieces(struct mig_parser *parser, const u8 *data, size_t len,
 {
 	const char *flaw = NULL;
 
+	if (!parser->in_sequence)
+		chunks_fed.count = 0;
 	while (len && !flaw && !parser->error) {
 		size_t bytes = seed ? fill_random(seed) % piece + 1 : piece;
 		bool complete = parser->complete, ahead = parser->ahead;
@@ -266,6 +324,7 @@ const char *feed_pieces(struct mig_parser *parser, const u8 *data, size_t len,
 		memcpy(copy, data, bytes);
 		used = mig_parser_feed(parser, copy, bytes);
 		free(copy);
+		flaw = take_chunk(parser);
 
 		if (used < 0) {
 			if (used != parser->error || parser->complete ||
@@ -278,12 +337,13 @@ const char *feed_pieces(struct mig_parser *parser, const u8 *data, size_t len,
 		else if (!used || (size_t)used > bytes)
 			flaw = "impossible number of bytes consumed";
 		else if ((size_t)used < bytes && parser->complete == complete &&
-			 parser->ahead == ahead)
+			 parser->ahead == ahead && !parser->chunk)
 			flaw = "stops for no reason";
 		data += used;
 		len -= used;
 	}
-	if (!flaw && mig_parser_feed(parser, data, 0) != parser->error)
+	if (!flaw && (mig_parser_feed(parser, data, 0) != parser->error ||
+		      parser->chunk))
 		flaw = "no bytes make a difference";
 	if (!flaw && parser->error &&
 	    (mig_parser_feed(parser, "VFIO", 4) != parser->error ||
@@ -301,6 +361,7 @@ struct reference {
 	u32 index;
 	bool seen[4];
 	const u8 *record[4];
+	struct chunks chunks;
 };
 
 static int refuse_header(const struct reference *ref, const u8 *record)
@@ -339,6 +400,8 @@ static int refuse_header(const struct reference *ref, const u8 *record)
 		return ref->identity && !ref->ahead && !length ? 0 : -EINVAL;
 	if (type >= 0x100 && !ref->identity)
 		return -EINVAL;
+	if (type == CRAFT_K)
+		return length < 1 || length > 40 ? -EINVAL : 0;
 	if (desc < 0 || desc > 3) {
 		if (flags)
 			return -EOPNOTSUPP;
@@ -404,6 +467,12 @@ static void accept(struct reference *ref, const u8 *record)
 		ref->complete = false;
 		ref->index = 0;
 		memset(ref->seen, 0, sizeof(ref->seen));
+		ref->chunks = (struct chunks){
+			.sequence = load(record + AT_SEQUENCE, 4),
+		};
+	} else if (type == CRAFT_K) {
+		count_chunk(&ref->chunks, load(record + AT_SEQUENCE, 4),
+			    record + AT_PAYLOAD, load(record + AT_LENGTH, 4));
 	} else if (type == 2) {
 		ref->identity = record + AT_PAYLOAD;
 	} else if (type == 3) {
@@ -457,6 +526,7 @@ void reference_read(const u8 *data, size_t len, struct verdict *verdict)
 
 	verdict->ahead = ref.ahead && !verdict->error;
 	verdict->complete = ref.complete && !verdict->error;
+	verdict->chunks = ref.chunks;
 	verdict->finish = verdict->error;
 	if (!verdict->error && (!ref.complete || partial))
 		verdict->finish = -ENODATA;
@@ -473,7 +543,11 @@ const char *verdict_differs(const struct verdict *verdict,
 			    const struct mig_parser *parser)
 {
 	struct mig_parser copy = *parser;
+	bool fed = chunks_fed.count && chunks_fed.sequence == parser->sequence;
 
+	if (verdict->chunks.count != (fed ? chunks_fed.count : 0) ||
+	    (fed && verdict->chunks.crc != chunks_fed.crc))
+		return "other chunks";
 	if (parser->error != verdict->error)
 		return "another error";
 	if (parser->complete != verdict->complete)

@@ -42,13 +42,15 @@ struct craft {
 	unsigned int records;
 };
 
-/* The device that the tests have; its records are 0x100 to 0x103. */
+/* The device that the tests have; its records are 0x100 to 0x103, and chunks. */
 extern const struct mig_stream_self craft_self;
 #define CRAFT_A		0x100	/* mandatory, 8 bytes */
 #define CRAFT_B		0x101	/* 0 to 64 bytes */
 #define CRAFT_C		0x102	/* mandatory, 1 to 13 bytes */
 #define CRAFT_D		0x103	/* empty */
-#define CRAFT_ROOM	(32 + 88 + 40 + 24)
+#define CRAFT_K		0x180	/* chunks of 1 to 40 bytes */
+#define CRAFT_ROOM	(CRAFT_PLAIN + 64)
+#define CRAFT_PLAIN	(32 + 88 + 40 + 24)	/* without chunks */
 
 void store(u8 *at, unsigned int bytes, u64 value);
 u64 load(const u8 *at, unsigned int bytes);
@@ -59,12 +61,29 @@ u8 *craft_record(struct craft *craft, u32 sequence, u16 type, u16 flags,
 void craft_header(struct craft *craft, u32 sequence);
 void craft_identity(struct craft *craft, u32 sequence);
 void craft_backend(struct craft *craft, u32 sequence);
+void craft_chunk(struct craft *craft, u32 sequence, u32 length);
 void craft_end(struct craft *craft, u32 sequence);
 void craft_sequence(struct craft *craft, u32 sequence);
+void craft_chunked(struct craft *craft, u32 sequence);
 void craft_scan(struct craft *craft);
 void craft_recrc(struct craft *craft, unsigned int record);
 void craft_renumber(struct craft *craft);
 void craft_reseal(struct craft *craft);
+
+/**
+ * struct chunks - the chunks of a sequence
+ * @sequence: its number
+ * @count: how many there have been
+ * @crc: CRC32C of their lengths and payloads
+ */
+struct chunks {
+	u32 sequence;
+	unsigned int count;
+	u32 crc;
+};
+
+/* Those that the parser has handed to feed_pieces(), of the latest sequence. */
+extern struct chunks chunks_fed;
 
 /**
  * struct verdict - what a reader makes of a stream
@@ -75,6 +94,7 @@ void craft_reseal(struct craft *craft);
  * @payload: the records of the last sequence, by type - CRAFT_A, if complete or
  *	sent ahead
  * @length: their lengths
+ * @chunks: of the last sequence, complete or not
  */
 struct verdict {
 	int error;
@@ -83,6 +103,7 @@ struct verdict {
 	int finish;
 	const u8 *payload[4];
 	u32 length[4];
+	struct chunks chunks;
 };
 
 const char *feed_pieces(struct mig_parser *parser, const u8 *data, size_t len,

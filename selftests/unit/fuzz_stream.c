@@ -107,7 +107,7 @@ size_t LLVMFuzzerCustomMutator(u8 *data, size_t len, size_t max,
 		craft.records = 0;
 		craft_sequence(&craft, seed % 7);
 		if (seed % 3)
-			craft_sequence(&craft, seed % 7 + 1);
+			craft_chunked(&craft, seed % 7 + 1);
 		memcpy(data, craft.data, craft.len);
 		len = craft.len;
 	}
@@ -149,11 +149,15 @@ static void make(struct craft *craft, u32 *seed)
 				     fill_random(seed) % 2 ? 0 :
 				     fill_random(seed) % sizeof(zeros));
 		}
+		if (!(fill_random(seed) % 3))
+			craft_chunk(craft, sequence, fill_random(seed) % 48);
 		if (fill_random(seed) % 8)
 			craft_backend(craft, sequence);
 		if (!(fill_random(seed) % 4))
 			craft_record(craft, sequence, VFIO_MIG_RECORD_AHEAD, 0,
 				     NULL, 0);
+		if (!(fill_random(seed) % 3))
+			craft_chunk(craft, sequence, fill_random(seed) % 40 + 1);
 		if (fill_random(seed) % 8)
 			craft_end(craft, sequence);
 		sequence += fill_random(seed) % 8 ? 1 : 0;
@@ -190,7 +194,7 @@ static void damage(struct craft *craft, u32 *seed)
 {
 	static const u64 values[] = {
 		0, 1, 2, 3, 4, 7, 8, 9, 16, 32, 48, 61, 64, 65, 0x100, 0x101,
-		0x104, 0x1000, MIG_SKIP_MAX, MIG_SKIP_MAX + 1, 0x7fffffff,
+		0x104, CRAFT_K, 0x1000, MIG_SKIP_MAX, MIG_SKIP_MAX + 1, 0x7fffffff,
 		0xfffffff8, 0xffffffff, ~0ull,
 	};
 	static const u8 fields[] = { 2, 2, 4, 4, 4, 4, 4 };

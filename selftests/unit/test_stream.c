@@ -1086,11 +1086,11 @@ static void test_room(void)
 	craft_end(craft, 5);
 	/* The same, each sequence anew. */
 	craft_sequence(craft, 6);
-	for (room = 0, good = true; room < CRAFT_ROOM + 8; room++) {
+	for (room = 0, good = true; room < CRAFT_PLAIN + 8; room++) {
 		trial_begin(&trial, room);
 		feed_pieces(&trial.parser, craft->data, craft->len, craft->len,
 			    NULL);
-		if (room < CRAFT_ROOM)
+		if (room < CRAFT_PLAIN)
 			good &= trial.parser.error == -EFBIG &&
 				!strcmp(trial.parser.reason,
 					"no room for the record");
@@ -1133,6 +1133,222 @@ static void test_room(void)
 	   "one record type more is refused");
 }
 
+/* The records of a chunked sequence. */
+static struct craft *fresh_chunked(void)
+{
+	struct craft *craft = fresh();
+
+	craft_chunked(craft, 5);
+	return craft;
+}
+
+enum { K_FIRST = 2, K_A, K_B, K_C, K_D, K_SECOND, K_THIRD, K_LAST, K_END };
+
+/* Encode it with a buffer that is emptied before each chunk, and before END. */
+static bool encode_emptied(const struct craft *like, bool in_place)
+{
+	u8 buf[MIG_RECORD_SIZE(64) * 2 + HEADER_SIZE + IDENTITY_SIZE];
+	struct mig_encoder enc;
+	size_t done = 0;
+	bool good = true;
+
+	mig_encoder_init(&enc, buf, sizeof(buf), 5);
+	mig_encode_begin(&enc, &craft_self);
+	for (unsigned int n = K_FIRST; n <= K_END; n++) {
+		const u8 *record = like->data + like->offset[n];
+		u32 length = load(record + AT_LENGTH, 4);
+		const u8 *payload = record + AT_PAYLOAD;
+		u8 *space;
+
+		good &= !memcmp(buf, like->data + done, enc.used);
+		done += enc.used;
+		good &= done == enc.bytes && done == like->offset[n];
+		mig_encoder_rewind(&enc, buf, sizeof(buf));
+		if (n == K_END)
+			break;
+		if (in_place) {
+			space = mig_encode_space(&enc, length);
+			good &= space == buf + AT_PAYLOAD;
+			memcpy(space, payload, length);
+			payload = space;
+		}
+		good &= !mig_encode_record(&enc, load(record, 2),
+					   load(record + AT_FLAGS, 2), payload,
+					   length);
+	}
+	good &= !mig_encode_end(&enc) && enc.used == END_SIZE;
+	good &= !memcmp(buf, like->data + done, enc.used);
+	return good && done + enc.used == like->len;
+}
+
+static void test_chunked(void)
+{
+	struct mig_record_desc descs[2] = {
+		{ .type = CRAFT_A, .min = 8, .max = 8 },
+		{ .type = CRAFT_K, .min = 1, .max = 40, .mandatory = true,
+		  .chunked = true },
+	};
+	struct mig_stream_self self = craft_self;
+	size_t wrong = 0, early = 0;
+	struct craft *craft;
+	struct mig_encoder enc;
+	struct verdict verdict;
+	struct trial trial;
+	const char *flaw;
+	u8 zeros[48] = { 0 };
+	u8 buf[64];
+	char what[80];
+	u32 length;
+	u16 type;
+
+	craft = fresh_chunked();
+	ok(encode_emptied(craft, false),
+	   "a buffer that is emptied in between gives the same stream");
+	ok(encode_emptied(craft, true), "and so do payloads made in their place");
+	mig_encoder_init(&enc, buf, sizeof(buf), 1);
+	ok(mig_encode_space(&enc, 40) == buf + AT_PAYLOAD &&
+	   !mig_encode_space(&enc, 41) && !mig_encode_space(&enc, ~0u) &&
+	   !enc.error, "there is space for what fits; to ask is no error");
+	mig_encode_record(&enc, CRAFT_K, 0, zeros, 41);
+	ok(!mig_encode_space(&enc, 0), "no space after an error");
+
+	accepted(fresh_chunked(), 5, "chunks before, behind and among records");
+	craft = fresh();
+	craft_header(craft, 5);
+	craft_identity(craft, 5);
+	craft_backend(craft, 5);
+	for (unsigned int n = 0; n < 200; n++)
+		craft_chunk(craft, 5, n % 40 + 1);
+	craft_end(craft, 5);
+	accepted(craft, 5, "two hundred chunks in room for one");
+	ok(chunks_fed.count == 200, "each of them has been handed over");
+	accepted(fresh_sequence(), 5, "no chunks");
+	craft_chunked(craft, 6);
+	craft_sequence(craft, 7);
+	accepted(craft, 7, "sequences with chunks and without");
+
+	for (unsigned int n = HEADER + 1; n <= K_END + 1; n++) {
+		craft = fresh_chunked();
+		craft->len = n <= K_END ? craft->offset[n] : craft->len;
+		craft->records = n;
+		craft_chunked(craft, 6);
+		snprintf(what, sizeof(what), "chunks again after %u records", n);
+		accepted(craft, 6, what);
+		ok(chunks_fed.sequence == 6 && chunks_fed.count == 4,
+		   "and none of those before is counted");
+	}
+
+	craft = fresh();
+	craft_header(craft, 5);
+	craft_chunk(craft, 5, 8);
+	refused(craft, -EINVAL, "device state before IDENTITY",
+		"a chunk before IDENTITY");
+	craft = fresh_chunked();
+	craft_chunk(craft, 5, 8);
+	refused(craft, -EINVAL, "data after END", "a chunk after END");
+	craft = fresh_chunked();
+	craft->len = craft->offset[K_END];
+	craft->records = K_END;
+	craft_record(craft, 5, CRAFT_K, 1, zeros, 41);
+	refused(craft, -EINVAL, "record is too long", "a chunk too long");
+	craft = fresh_chunked();
+	craft->len = craft->offset[K_END];
+	craft->records = K_END;
+	craft_record(craft, 5, CRAFT_K, 0, zeros, 0);
+	refused(craft, -EINVAL, "record is too short", "a chunk too short");
+	craft = fresh_chunked();
+	craft->data[craft->offset[K_THIRD] + AT_PAYLOAD] ^= 1;
+	refused(craft, -EBADMSG, "record CRC mismatch", "a damaged chunk");
+	craft_recrc(craft, K_THIRD);
+	refused(craft, -EBADMSG, "sequence CRC mismatch", "an exchanged chunk");
+	craft = fresh_chunked();
+	store(at(craft, K_THIRD, AT_INDEX), 4, K_THIRD + 1);
+	craft_recrc(craft, K_THIRD);
+	refused(craft, -EBADMSG, "record out of order", "a chunk left out");
+	craft = fresh_chunked();
+	store(at(craft, K_LAST, AT_SEQUENCE), 4, 4);
+	craft_recrc(craft, K_LAST);
+	refused(craft, -EBADMSG, "record of another sequence",
+		"a chunk of another sequence");
+	craft = fresh_chunked();
+	craft->len = craft->offset[K_END];
+	craft->records = K_END;
+	craft_record(craft, 5, CRAFT_A, 1, zeros, 8);
+	refused(craft, -EINVAL, "duplicate record",
+		"another record twice, behind the chunks");
+
+	/* Each bit, each length: as the reference has it, chunks included. */
+	craft = fresh_chunked();
+	for (size_t bit = 0; bit < craft->len * 8; bit++) {
+		craft->data[bit / 8] ^= 1 << bit % 8;
+		reference_read(craft->data, craft->len, &verdict);
+		trial_begin(&trial, CRAFT_ROOM);
+		flaw = feed_pieces(&trial.parser, craft->data, craft->len,
+				   bit % 50 + 1, NULL);
+		wrong += flaw || !trial.parser.error || trial.parser.complete ||
+			 verdict_differs(&verdict, &trial.parser);
+		trial_end(&trial);
+		craft->data[bit / 8] ^= 1 << bit % 8;
+	}
+	ok(!wrong, "none of %zu bits of a chunked stream can flip unnoticed",
+	   craft->len * 8);
+	for (size_t len = 0; len < craft->len; len++) {
+		reference_read(craft->data, len, &verdict);
+		trial_begin(&trial, CRAFT_ROOM);
+		flaw = feed_pieces(&trial.parser, craft->data, len,
+				   len % 50 + 1, NULL);
+		early += flaw || trial.parser.error || trial.parser.complete ||
+			 mig_parser_finish(&trial.parser) != -ENODATA ||
+			 verdict_differs(&verdict, &trial.parser);
+		trial_end(&trial);
+	}
+	ok(!early, "truncated at each byte it is not complete");
+
+	/* What a caller sees that looks after each call. */
+	trial_begin(&trial, CRAFT_ROOM);
+	ok(mig_parser_feed(&trial.parser, craft->data, craft->len) ==
+	   (ssize_t)craft->offset[K_A] &&
+	   mig_parser_chunk(&trial.parser, &type, &length) && type == CRAFT_K &&
+	   length == 40 && !trial.parser.staged, "stops right behind a chunk");
+	ok(mig_parser_feed(&trial.parser, craft->data + craft->offset[K_A], 1) ==
+	   1 && !mig_parser_chunk(&trial.parser, &type, &length),
+	   "which is gone with the next byte");
+	ok(!mig_parser_record(&trial.parser, CRAFT_K, &length),
+	   "a chunk is not kept");
+	trial_end(&trial);
+
+	/* Room for the others, and one chunk. */
+	for (size_t room = 0; room <= CRAFT_ROOM; room++) {
+		trial_begin(&trial, room);
+		feed_pieces(&trial.parser, craft->data, craft->len, craft->len,
+			    NULL);
+		if (room < CRAFT_ROOM)
+			wrong += trial.parser.error != -EFBIG;
+		else
+			wrong += mig_parser_finish(&trial.parser) != 0;
+		trial_end(&trial);
+	}
+	ok(!wrong, "exactly the room for one chunk will do");
+
+	self.records = descs;
+	self.nr_records = 2;
+	for (unsigned int chunks = 0; chunks < 3; chunks++) {
+		craft = fresh();
+		craft_header(craft, 5);
+		craft_identity(craft, 5);
+		for (unsigned int n = 0; n < chunks; n++)
+			craft_chunk(craft, 5, 12);
+		craft_end(craft, 5);
+		trial_begin(&trial, 64);
+		mig_parser_init(&trial.parser, &self, trial.room, 64);
+		feed_pieces(&trial.parser, craft->data, craft->len, craft->len,
+			    NULL);
+		ok(trial.parser.error == (chunks ? 0 : -EINVAL),
+		   "mandatory chunks: there must be one, there may be more");
+		trial_end(&trial);
+	}
+}
+
 /* Four billion records would take too long: start near their end. */
 static void test_many(void)
 {
@@ -1172,6 +1388,7 @@ int main(void)
 	test_unknown();
 	test_latch();
 	test_room();
+	test_chunked();
 	test_many();
 	return tap_done();
 }
