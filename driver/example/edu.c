@@ -9,12 +9,13 @@
  * again), one that cannot be read (what it was computed from: all accesses are
  * trapped), work that cannot be stopped (a copy: it is waited for), registers
  * that a reset spares (all), and state that cannot be had at all (the buffer:
- * a device whose buffer has been filled is not saved).
+ * a device whose buffer has been filled is not saved). It can be given a state of
+ * any size, too: ballast.c.
  */
 #include <linux/iopoll.h>
 #include <linux/module.h>
 
-#include "../core/vfio_pci_migration.h"
+#include "ballast.h"
 
 #define EDU_BAR			0
 #define EDU_BAR_SIZE		0x100000
@@ -51,6 +52,10 @@
 
 #define EDU_STATE_VERSION	1
 #define EDU_RECORD_REGS		VFIO_MIG_RECORD_BACKEND
+#define EDU_RECORD_BALLAST	(VFIO_MIG_RECORD_BACKEND + 1)	/* chunks */
+
+/* A stream with ballast is for a device with ballast. */
+#define EDU_FEATURE_BALLAST	BIT(0)
 
 /* The registers that are state. */
 enum {
@@ -106,6 +111,7 @@ struct edu_record {
  * @begun: the user began a factorial, and has not lowered its interrupt since
  * @filled: something was copied into the buffer
  * @quiet: registers as the user should see them while the device is quiet
+ * @ballast: see ballast.c
  */
 struct edu {
 	struct vfio_pci_mig *mig;
@@ -115,6 +121,7 @@ struct edu {
 	bool begun;
 	bool filled;
 	u32 quiet[EDU_REGS];
+	struct edu_ballast ballast;
 };
 
 static u32 edu_rd(struct edu *edu, u32 offset)
@@ -238,6 +245,7 @@ static int edu_reset(struct vfio_pci_mig *mig)
 	edu->cmd = 0;
 	edu->begun = false;
 	edu->filled = false;
+	edu_ballast_reset(&edu->ballast);
 	edu_compute(edu);
 	edu_wr(edu, EDU_LIVE, U32_MAX);
 	edu_wr(edu, EDU_IRQ_LOWER, U32_MAX);
@@ -253,10 +261,31 @@ static int edu_reset(struct vfio_pci_mig *mig)
 static int edu_open(struct vfio_pci_mig *mig)
 {
 	struct edu *edu = vfio_pci_mig_priv(mig);
+	u64 features;
+	int ret;
 
 	edu->mig = mig;
 	edu->io = vfio_pci_mig_bar(mig, EDU_BAR);
-	return edu_reset(mig);
+	ret = edu_ballast_open(&edu->ballast);
+	if (ret)
+		return ret;
+	features = edu->ballast.size ? EDU_FEATURE_BALLAST : 0;
+	vfio_pci_mig_set_features(mig, features, 0, features);
+	vfio_pci_mig_set_chunks(mig, edu_ballast_chunks(&edu->ballast),
+				edu->ballast.size +
+				edu_ballast_chunks(&edu->ballast) *
+				sizeof(struct edu_chunk));
+	ret = edu_reset(mig);
+	if (ret)
+		edu_ballast_close(&edu->ballast);
+	return ret;
+}
+
+static void edu_close(struct vfio_pci_mig *mig)
+{
+	struct edu *edu = vfio_pci_mig_priv(mig);
+
+	edu_ballast_close(&edu->ballast);
 }
 
 static int edu_save(struct vfio_pci_mig *mig, struct mig_encoder *enc)
@@ -272,9 +301,29 @@ static int edu_save(struct vfio_pci_mig *mig, struct mig_encoder *enc)
 	for (reg = 0; reg < EDU_REGS; reg++)
 		out.reg[reg] = cpu_to_le32(edu->quiet[reg]);
 	out.reg[EDU_REG_FACTORIAL] = cpu_to_le32(edu->operand);
+	edu->ballast.saved = 0;
 	return vfio_pci_mig_put_record(enc, EDU_RECORD_REGS,
 				       VFIO_MIG_RECORD_REQUIRED, &out,
 				       sizeof(out));
+}
+
+static int edu_save_chunk(struct vfio_pci_mig *mig, struct mig_encoder *enc)
+{
+	struct edu *edu = vfio_pci_mig_priv(mig);
+
+	return edu_ballast_save(&edu->ballast, enc, EDU_RECORD_BALLAST);
+}
+
+/* Too early to know whether the rest is good: if not, edu_reset() is called. */
+static int edu_load_chunk(struct vfio_pci_mig *mig, u16 type,
+			  const void *payload, u32 length)
+{
+	struct edu *edu = vfio_pci_mig_priv(mig);
+	int ret = edu_ballast_load(&edu->ballast, payload, length);
+
+	if (ret)
+		vfio_pci_mig_warn(mig, "not the next part of the ballast");
+	return ret;
 }
 
 static int edu_load(struct vfio_pci_mig *mig, const struct mig_parser *state)
@@ -298,6 +347,12 @@ static int edu_load(struct vfio_pci_mig *mig, const struct mig_parser *state)
 		}
 	}
 
+	if (edu->ballast.loaded != edu->ballast.size) {
+		vfio_pci_mig_warn(mig, "%zu bytes of ballast, %zu are wanted",
+				  edu->ballast.loaded, edu->ballast.size);
+		return -EINVAL;
+	}
+
 	edu->operand = value[EDU_REG_FACTORIAL];
 	if (!(value[EDU_REG_STATUS] & EDU_STATUS_COMPUTING)) {
 		/* It does not interrupt: EDU_STATUS is left to release. */
@@ -317,7 +372,10 @@ static u32 edu_bar_read(struct vfio_pci_mig *mig, unsigned int bar, u32 offset)
 {
 	struct edu *edu = vfio_pci_mig_priv(mig);
 	unsigned int reg;
+	u32 value;
 
+	if (edu_ballast_read(&edu->ballast, offset, &value))
+		return value;
 	if (!vfio_pci_mig_quiet(mig)) {
 		if (offset == EDU_DMA_CMD)
 			return edu->cmd | (edu_rd(edu, offset) & EDU_DMA_RUN);
@@ -391,7 +449,9 @@ static void edu_bar_write(struct vfio_pci_mig *mig, unsigned int bar,
 {
 	struct edu *edu = vfio_pci_mig_priv(mig);
 
-	if (edu_ignores(edu, offset, value))
+	if (edu_ballast_write(&edu->ballast, offset, value,
+			      vfio_pci_mig_quiet(mig)) ||
+	    edu_ignores(edu, offset, value))
 		return;
 	if (offset == EDU_FACTORIAL)
 		edu->operand = value;
@@ -426,6 +486,12 @@ static const struct mig_record_desc edu_records[] = {
 		.max = sizeof(struct edu_record),
 		.mandatory = true,
 	},
+	{
+		.type = EDU_RECORD_BALLAST,
+		.min = sizeof(struct edu_chunk) + 1,
+		.max = sizeof(struct edu_chunk) + EDU_BALLAST_CHUNK,
+		.chunked = true,
+	},
 };
 
 static const struct vfio_pci_mig_backend edu_backend = {
@@ -437,11 +503,14 @@ static const struct vfio_pci_mig_backend edu_backend = {
 	.nr_ranges = ARRAY_SIZE(edu_ranges),
 	.priv_size = sizeof(struct edu),
 	.open = edu_open,
+	.close = edu_close,
 	.reset = edu_reset,
 	.quiesce = edu_quiesce,
 	.release = edu_release,
 	.save = edu_save,
 	.load = edu_load,
+	.save_chunk = edu_save_chunk,
+	.load_chunk = edu_load_chunk,
 	.bar_read = edu_bar_read,
 	.bar_write = edu_bar_write,
 };

@@ -24,7 +24,8 @@ OURS = "igbvf-vfio-pci"
 EXAMPLE = "edu-vfio-pci"
 SAMPLE = "mtty"
 SAMPLE_TYPE = Path("/sys/class/mdev_bus/mtty/mdev_supported_types/mtty-2")
-MODULES = [Path("/sys/module") / name / "parameters" for name in ("igbvf_vfio_pci", "vfio_pci_migration")]
+MODULES = [Path("/sys/module") / name / "parameters"
+           for name in ("igbvf_vfio_pci", "vfio_pci_migration", "edu_vfio_pci", "edu_ceiling")]
 LINK_LIMIT = 20
 
 
@@ -187,9 +188,10 @@ def emulated() -> list[str]:
     return taps
 
 
-def examples() -> None:
+def examples(settings: tuple = ()) -> None:
     """The two devices of Documentation/backend.rst, bound to the example."""
-    sh("modprobe", "-a", EXAMPLE, "vfio_iommu_type1")
+    sh("modprobe", "-a", EXAMPLE, "edu_ceiling", "vfio_iommu_type1")
+    set_parameters(settings)
     for address in lab.EXAMPLES:
         _bind(address, EXAMPLE)
 
@@ -211,7 +213,7 @@ def main() -> int:
     options = parser.parse_args()
     try:
         if options.driver == EXAMPLE:
-            examples()
+            examples(settings_of(options))
             return 0
         if options.driver == SAMPLE:
             samples()
