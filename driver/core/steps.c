@@ -130,7 +130,10 @@ static int mig_step_capture(struct vfio_pci_mig *mig)
 	if (ret)
 		return ret;
 
-	if (!mig->backend->save_chunk) {
+	if (mig->backend->save_chunk) {
+		/* END is behind them, see mig_session_fill_locked(). */
+		ret = session->encoder.error;
+	} else {
 		ret = mig_fault(mig, MIG_POINT_SEQUENCE_END);
 		if (!ret)
 			ret = mig_encode_end(&session->encoder);
@@ -138,7 +141,6 @@ static int mig_step_capture(struct vfio_pci_mig *mig)
 	if (ret)
 		return ret;
 	mig_session_commit_locked(session);
-	/* Then END follows them, see mig_session_fill_locked(). */
 	session->more = mig->backend->save_chunk;
 	session->left = mig->chunk_bytes;
 	return 0;
@@ -455,6 +457,9 @@ int mig_save_chunk_locked(struct vfio_pci_mig *mig, struct mig_session *session)
 	pm_runtime_put(&mig->core.pdev->dev);
 	if (ret >= 0 && enc->error)
 		ret = enc->error;
+	/* What is read of a device that has gone looks like content. */
+	if (ret >= 0 && mig_check_present(mig))
+		ret = -ENODEV;
 	/* Or this would never end. */
 	if (ret > 0 && !enc->used)
 		ret = -EIO;

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "driver/core/stream.h"
+#include "fault.h"
 #include "harness.h"
 #include "v1.h"
 #include "vfio.h"
@@ -715,6 +716,117 @@ TEST_ALONE(chunks_reset,
 	close(fd);
 	expect_empty(&vf[1]);
 	set_ballast(0);
+}
+
+/* What a point fails with: nobody else does. */
+#define FAILS	"fail=-EXDEV"
+
+TEST_ALONE(chunks_fail_out,
+	"a device that fails at a chunk, or before END: the stream can be read up "
+	"to there, then fails until it is over; the device works on, and the "
+	"next stream is whole")
+{
+	static struct big big;
+	struct iommu iommu = {};
+	unsigned int n;
+	struct vf vf[2];
+	struct v1 v1;
+	int fd, ret;
+	u64 value;
+
+	open_both(vf, &iommu);
+	big_alloc(&big);
+	vf_write(&vf[0], FILL, 3);
+	for (n = 1; n <= CHUNKS + 1; n++) {
+		th_context("chunk %u, v2", n);
+		if (n <= CHUNKS)
+			fault_arm(&vf[0], "put-0x101", n, FAILS);
+		else
+			fault_arm(&vf[0], "sequence-end", 1, FAILS);
+		fd = vf_open_stream(&vf[0], VFIO_DEVICE_STATE_STOP_COPY);
+		big.len = 0;
+		EXPECT_EQ(-EXDEV, read_more(fd, &big, ROOM));
+		if (n <= CHUNKS)
+			EXPECT_EQ(record_at(&big, FIRST_CHUNK + n - 1),
+				  big.len);
+		EXPECT_EQ(-EXDEV, read_more(fd, &big, 1));
+		close(fd);
+		ASSERT_EQ(0, load_v2(&vf[1], &big));
+		EXPECT_EQ(-ENODATA, vf_set_state(&vf[1],
+						 VFIO_DEVICE_STATE_RUNNING,
+						 NULL));
+		vf_must_reset(&vf[1]);
+		run(&vf[0]);
+		expect_filled(&vf[0], 3);
+
+		th_context("chunk %u, v1", n);
+		if (n <= CHUNKS)
+			fault_arm(&vf[0], "backend-save", n + 1, FAILS);
+		else
+			fault_arm(&vf[0], "sequence-end", 1, FAILS);
+		v1_open(&v1, &vf[0]);
+		v1_go(&v1, V1_S);
+		do {
+			ASSERT_NE((u64)0, v1_pending(&v1));
+			ret = v1_get(&v1, V1_FIELD(data_offset), &value);
+			if (!ret)
+				v1_data_size(&v1);
+		} while (!ret);
+		EXPECT_EQ(-EXDEV, ret);
+		EXPECT_NE((u64)0, v1_pending(&v1));
+		run(&vf[0]);
+		expect_filled(&vf[0], 3);
+	}
+	th_context("at the end");
+	save_v2(&vf[0], &big);
+	ASSERT_EQ(0, load_v2(&vf[1], &big));
+	expect_filled(&vf[1], 3);
+}
+
+TEST_ALONE(chunks_fail_in,
+	"a device that fails to take a chunk is reset; if that fails, too, the "
+	"next change of state finds it in ERROR, which a reset ends; if it "
+	"is not the time for a reset, RESUMING waits for one")
+{
+	static struct big big;
+	struct iommu iommu = {};
+	unsigned int n;
+	struct vf vf[2];
+	int fd;
+
+	open_both(vf, &iommu);
+	big_alloc(&big);
+	vf_write(&vf[0], FILL, 3);
+	save_v2(&vf[0], &big);
+	for (n = 1; n <= CHUNKS + 1; n++) {
+		th_context("call %u", n);
+		fault_arm(&vf[1], "backend-load", n, FAILS);
+		EXPECT_EQ(-EXDEV, load_fd(&vf[1], &big, &fd));
+		expect_refused(&vf[1], -EXDEV, fd);
+	}
+	th_context("no reset");
+	fault_arm(&vf[1], "backend-load", 4, FAILS);
+	fault_arm(&vf[1], "backend-reset", 2, FAILS);
+	EXPECT_EQ(-EXDEV, load_v2(&vf[1], &big));
+	EXPECT_EQ(-EXDEV,
+		  vf_set_state(&vf[1], VFIO_DEVICE_STATE_RUNNING, NULL));
+	EXPECT_STATE(VFIO_DEVICE_STATE_ERROR, &vf[1]);
+	vf_must_reset(&vf[1]);
+	EXPECT_STATE(VFIO_DEVICE_STATE_RUNNING, &vf[1]);
+	expect_empty(&vf[1]);
+	th_context("no reset now");
+	fault_arm(&vf[1], "backend-load", 4, FAILS);
+	fault_arm(&vf[1], "function-reset", 2, "fail=-EAGAIN");
+	EXPECT_EQ(-EXDEV, load_v2(&vf[1], &big));
+	EXPECT_EQ(-EXDEV,
+		  vf_set_state(&vf[1], VFIO_DEVICE_STATE_RUNNING, NULL));
+	EXPECT_STATE(VFIO_DEVICE_STATE_RESUMING, &vf[1]);
+	vf_must_reset(&vf[1]);
+	expect_empty(&vf[1]);
+	fault_clear(&vf[1]);
+	ASSERT_EQ(0, load_v2(&vf[1], &big));
+	expect_filled(&vf[1], 3);
+	run(&vf[1]);
 }
 
 /**
