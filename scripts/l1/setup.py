@@ -58,9 +58,9 @@ def _carrier(name: str) -> bool:
         return False
 
 
-def set_mac(vf: Vf, mac: str) -> None:
-    """What the administrator does on the PF for the VF."""
-    sh("ip", "link", "set", vf.pf_name, "vf", "0", "mac", mac)
+def set_mac(vf: Vf, mac: str, number: int = 0) -> None:
+    """What the administrator does on the PF for the VF, or for another one of its VFs."""
+    sh("ip", "link", "set", vf.pf_name, "vf", str(number), "mac", mac)
 
 
 def set_parameters(settings: tuple) -> None:
@@ -93,13 +93,16 @@ def _up(pf: str) -> str:
     return name
 
 
-def _one_vf(pf: str, name: str) -> str:
-    """Give a PF one VF that no driver takes by itself; returns its address."""
+def _make_vfs(pf: str, name: str, count: int) -> list[str]:
+    """Give a PF so many VFs at least, which no driver takes by itself; returns their addresses."""
     lab.wait_until(lambda: _carrier(name), LINK_LIMIT, f"link of {name}")
     _write(PCI / pf / "sriov_drivers_autoprobe", "0")
-    if (PCI / pf / "sriov_numvfs").read_text().strip() == "0":
-        _write(PCI / pf / "sriov_numvfs", "1")
-    return (PCI / pf / "virtfn0").resolve().name
+    there = int((PCI / pf / "sriov_numvfs").read_text())
+    if there < count:
+        if there:
+            _write(PCI / pf / "sriov_numvfs", "0")
+        _write(PCI / pf / "sriov_numvfs", str(count))
+    return [(PCI / pf / f"virtfn{number}").resolve().name for number in range(count)]
 
 
 def _bind(address: str, driver: str) -> None:
@@ -116,22 +119,32 @@ def _bind(address: str, driver: str) -> None:
         raise lab.LabError(f"{address}: {driver} did not take it, see dmesg")
 
 
-def _virtual_function(letter: str, pf: str, name: str, driver: str) -> Vf:
-    vf = Vf(letter, pf, name, _one_vf(pf, name))
-    set_mac(vf, lab.VF_MAC)
-    # Both VFs have one MAC; nobody is cheating.
-    sh("ip", "link", "set", name, "vf", "0", "spoofchk", "off")
-    _bind(vf.address, driver)
+def _mac(number: int) -> str:
+    """Of the VFs with this number, one of each PF."""
+    return f"{lab.VF_MAC[:-2]}{int(lab.VF_MAC[-2:], 16) + number:02x}"
+
+
+def _virtual_function(letter: str, pf: str, name: str, driver: str, count: int) -> Vf:
+    addresses = _make_vfs(pf, name, count)
+    vf = Vf(letter, pf, name, addresses[0])
+    for number, address in enumerate(addresses):
+        set_mac(vf, _mac(number), number)
+        # Both VFs have one MAC; nobody is cheating.
+        sh("ip", "link", "set", name, "vf", str(number), "spoofchk", "off")
+        _bind(address, driver)
     return vf
 
 
-def virtual_functions(driver: str = OURS, settings: tuple = ()) -> list[Vf]:
-    """VF A and VF B, bound to the driver, which is given parameters (NAME=VALUE) before."""
+def virtual_functions(driver: str = OURS, settings: tuple = (), count: int = 1) -> list[Vf]:
+    """VF A and VF B, bound to the driver, which is given parameters (NAME=VALUE) before.
+
+    count: VFs of each PF that are made and bound; the others have no letter.
+    """
     sh("modprobe", "-a", "igb", "vfio_iommu_type1")
     sh("modprobe", driver)
     set_parameters(settings)
     names = [_up(pf) for pf in lab.PFS]
-    return [_virtual_function(letter, pf, name, driver)
+    return [_virtual_function(letter, pf, name, driver, count)
             for letter, pf, name in zip("AB", lab.PFS, names)]
 
 
@@ -209,6 +222,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="prepare L1: VFs for VFIO and a peer")
     parser.add_argument("--driver", default=OURS,
                         help=f"for the VFs (default {OURS}); {EXAMPLE}, {SAMPLE}: for its devices, and no VFs")
+    parser.add_argument("--vfs", type=int, default=1, metavar="N", help="of each PF (default 1, at most 7)")
     add_settings(parser)
     options = parser.parse_args()
     try:
@@ -218,7 +232,7 @@ def main() -> int:
         if options.driver == SAMPLE:
             samples()
             return 0
-        vfs = virtual_functions(options.driver, settings_of(options))
+        vfs = virtual_functions(options.driver, settings_of(options), options.vfs)
         peer()
     except (lab.LabError, silicon.ProfileError) as error:
         print(f"setup: {error}")
