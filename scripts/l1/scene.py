@@ -10,7 +10,7 @@ import klog
 import lab
 import setup
 from migrate import TRACKED, Attempt, Migration, Settings
-from peer import Peer, guest_reports
+from peer import Inside, Peer, guest_reports
 from vm import Nic, Vm
 
 FINISH_LIMIT = 30
@@ -20,6 +20,7 @@ SILENT = 20             # s without a report: the guest does nothing any more
 STUCK = 75              # exit status: the guest hangs, the run says nothing of the migration
 MOVING_LIMIT = 90
 MODELS = {"virtio": "virtio-net-pci", "igb": "igb"}     # cards of QEMU's own
+NO_CARD = "none"
 STARTING_OVER = ("heads_writable=0", "heads_kept=0")     # the guest's driver sets its card up anew
 CARD_IS_UP = "lab: the card is up"   # said by l2-init
 
@@ -36,13 +37,15 @@ class Scene:
         self.nics = []
         self.homes: list[Vm] = []       # the VMs that the guest lived in, in order
         self.migrations: list[Migration] = []
-        self.peer = Peer()
+        self.peer = Peer() if nic != NO_CARD else Inside(self.reports)
         self.starts_over = any(setting in STARTING_OVER for setting in settings)
         self._settings = settings       # parameters of the driver
         self.tracked = "dirty_tracking=Y" in settings
         self._kind = nic
         self._driver = driver
         self._parameters = f"{'loglevel=7' if verbose else 'quiet'} lab_traffic=-p,{GUEST_PERIOD}{traffic}"
+        if nic == NO_CARD:
+            self._parameters += " lab_card=none"
         self._vms: list[Vm] = []
 
     @property
@@ -57,6 +60,9 @@ class Scene:
 
     def prepare(self) -> None:
         """Set L1 up."""
+        if self._kind == NO_CARD:
+            self.nics = [Nic(letter, "no card", []) for letter in "AB"]
+            return
         if self._kind in MODELS:
             self.nics = [Nic.emulated(letter, tap, MODELS[self._kind])
                          for letter, tap in zip("AB", setup.emulated())]
@@ -148,7 +154,11 @@ class Scene:
 
     def guest_reports(self) -> list[dict]:
         """What the guest's traffic program said."""
-        return guest_reports([vm.file("report") for vm in self.homes])
+        return guest_reports(self.reports())
+
+    def reports(self) -> list[Path]:
+        """The files that they are in, in order."""
+        return [vm.file("report") for vm in self.homes]
 
     def consoles(self) -> list[Path]:
         """The console files there are by now."""
