@@ -87,7 +87,7 @@ struct traffic {
 	bool guest;
 	struct sockaddr_in address;
 	uint64_t rate;			/* TCP bytes per second */
-	uint64_t interval;		/* between datagrams, ns */
+	uint64_t interval;		/* between datagrams, ns; 0: no pause */
 	uint64_t period;		/* between reports, ns */
 	uint64_t min_gap;		/* shortest gap to tell, ns */
 	size_t size;			/* of a datagram */
@@ -799,7 +799,7 @@ int main(int argc, char **argv)
 			t.rate = number(optarg, 0, 1000000000);
 			break;
 		case 'i':
-			t.interval = number(optarg, 100, 10000000) * 1000;
+			t.interval = number(optarg, 0, 10000000) * 1000;
 			break;
 		case 's':
 			t.size = number(optarg, MIN_DATAGRAM, MAX_DATAGRAM) / 8 * 8;

@@ -42,7 +42,9 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("-v", "--verbose", action="store_true", help="show the consoles too")
     demo.add_argument("--timeout", type=float, default=1800, metavar="S")
 
-    bench = add("bench", "measure: downtime beside other cards, the data path beside vfio-pci")
+    bench = add("bench", "measure: downtime beside other cards, the data path beside vfio-pci, costs")
+    bench.add_argument("part", nargs="*", metavar="PART",
+                       help="only some: downtime, arcs, path, many, stream (default: all, half an hour)")
     bench.add_argument("--repeat", type=int, default=3, metavar="N", help="of each (default 3)")
     bench.add_argument("--timeout", type=float, default=3600, metavar="S")
 
@@ -95,7 +97,7 @@ def _demo(options) -> int:
 
 
 def _bench(options) -> int:
-    command = ["python3", "/project/scripts/l1/bench.py", "--repeat", str(options.repeat)]
+    command = ["python3", "/project/scripts/l1/bench.py", "--repeat", str(options.repeat), *options.part]
     return _status(l1.run(l1.Request(options.kernel, command, options.timeout, accel=options.accel)))
 
 
