@@ -33,9 +33,11 @@ ON_MTTY = ("'feature*' 'arc_*' data_size same_state save_again reset_everywhere 
 SCRIPTS_OF = "7.2"     # checkpatch, kernel-doc
 CLANG_ON = ("6.12", "7.2")
 DOORS = ("v2", "v1")
+COSTS_ON = "6.12"
 REFUSALS_OF = (("6.12", "v2"), ("6.12", "v1"), ("7.2", "v2"))
 DEMO_LIMIT = 1500
 REFUSALS_LIMIT = 1500
+COSTS_LIMIT = 900
 UAPI_LIMIT = 900
 KSELFTESTS_LIMIT = 1200
 SLOWER = 3          # the debug kernel, compared to others
@@ -187,10 +189,11 @@ def _with_guest(series: str, command: list[str], limit: float, accel: str | None
     return result
 
 
-def _refusals(series: str, door: str, accel: str | None) -> Callable:
+def _tap_with_guest(series: str, limit: float, accel: str | None, script: str, *options: str) -> Callable:
+    """A script in L1 that says TAP and has an inner guest."""
     def run(_log: Path) -> Outcome:
-        command = ["python3", "/project/scripts/l1/refusals.py", *_door(door)]
-        result = _with_guest(series, command, REFUSALS_LIMIT, accel)
+        command = ["python3", f"/project/scripts/l1/{script}.py", *options]
+        result = _with_guest(series, command, limit, accel)
         return _from_tap(result.output(), result.status, result.problems, result.job)
     return run
 
@@ -296,7 +299,9 @@ def _programs(accel: str | None) -> list[Step]:
 
 def _guests(accel: str | None) -> list[Step]:
     return [Step(f"time line {OBSERVE_ON}", _time_line(OBSERVE_ON, accel)),
-            *(Step(f"refusals {door} {series}", _refusals(series, door, accel))
+            Step(f"costs {COSTS_ON}", _tap_with_guest(COSTS_ON, COSTS_LIMIT, accel, "bench", "--short")),
+            *(Step(f"refusals {door} {series}",
+                   _tap_with_guest(series, REFUSALS_LIMIT, accel, "refusals", *_door(door)))
               for series, door in REFUSALS_OF),
             *(Step(f"demo {door} {series}", _demo(series, door, accel))
               for series in BOOTED for door in DOORS)]
