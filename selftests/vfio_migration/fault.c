@@ -97,6 +97,17 @@ u64 fault_hits(const struct faults *faults, const char *point)
 	th_abort();
 }
 
+int module_users(void)
+{
+	FILE *file = fopen("/sys/module/vfio_pci_migration/refcnt", "re");
+	int users = -1;
+
+	ASSERT_TRUE(file);
+	ASSERT_EQ(1, fscanf(file, "%d", &users));
+	fclose(file);
+	return users;
+}
+
 void fault_wait(struct vf *vf, const char *point, u64 hits)
 {
 	u64 end = time_ms() + 10000;

@@ -50,6 +50,8 @@ void fault_clear(struct vf *vf);
 void fault_read(struct vf *vf, struct faults *faults);
 /* Hits of one point; ends the test if there is no such point. */
 u64 fault_hits(const struct faults *faults, const char *point);
+/* Sessions, data fds and devices that keep the module in use. */
+int module_users(void);
 /* Wait until it has been passed @hits times. */
 void fault_wait(struct vf *vf, const char *point, u64 hits);
 

@@ -62,6 +62,30 @@ TEST_ALONE(receive,
 	}
 }
 
+TEST_ALONE(receive_refused,
+	"a request for a state that is none, or that nobody can ask for, leaves "
+	"a working function at work: no frame is lost, no interrupt")
+{
+	static const u32 wrong[] = {
+		VFIO_DEVICE_STATE_ERROR, STATES, 0x7fffffff, 0xffffffff,
+	};
+	struct iommu iommu = {};
+	struct nic nic[2];
+	struct vf vf[2];
+	unsigned int n;
+
+	start_both(vf, &iommu, nic);
+	for (n = 0; n < ARRAY_SIZE(wrong); n++) {
+		th_context("%#x", wrong[n]);
+		vf_all_interrupts(&vf[1]);
+		EXPECT_EQ(-EINVAL, vf_set_state(&vf[1], wrong[n], NULL));
+		EXPECT_STATE(VFIO_DEVICE_STATE_RUNNING, &vf[1]);
+		EXPECT_TRUE(nic_send(&nic[0], 1 + n * 5, 5));
+		EXPECT_TRUE(vf_wait_interrupt(&vf[1], RX_VECTOR, 1000));
+		nic_expect(&nic[1], 1 + n * 5, 5);
+	}
+}
+
 TEST_ALONE(receive_quiet,
 	"in quiet states no frame reaches memory and no eventfd counts; with "
 	"RUNNING reception goes on at the very next descriptor")

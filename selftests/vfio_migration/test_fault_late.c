@@ -262,6 +262,80 @@ TH_TEST(late_and_reset, 600, false,
 	}
 }
 
+/* The same through v2, whose answer is a file. */
+struct opener {
+	pthread_t thread;
+	struct vf *vf;
+	u32 to;
+	int fd;
+	int ret;
+};
+
+static void *opener_thread(void *arg)
+{
+	struct opener *opener = arg;
+
+	opener->ret = vf_set_state(opener->vf, opener->to, &opener->fd);
+	return NULL;
+}
+
+static void answer_at(struct scene *scene, u32 to, u64 nth)
+{
+	struct opener opener = { .vf = &scene->vf, .to = to, .fd = -1 };
+	u8 byte = 0;
+
+	fault_clear(&scene->vf);
+	fault_arm(&scene->vf, "any", nth, "delay=100");
+	ASSERT_EQ(0, pthread_create(&opener.thread, NULL, opener_thread,
+				    &opener));
+	fault_wait(&scene->vf, "any", nth);
+	EXPECT_EQ(0, vf_reset(&scene->vf));
+	ASSERT_EQ(0, pthread_join(opener.thread, NULL));
+	EXPECT_STATE(VFIO_DEVICE_STATE_RUNNING, &scene->vf);
+	/* An answer has come, whatever has become of it, or there is no file. */
+	EXPECT_EQ(!opener.ret, opener.fd >= 0);
+	if (opener.fd < 0)
+		return;
+	EXPECT_EQ((ssize_t)-1, to == VFIO_DEVICE_STATE_RESUMING ?
+		  write(opener.fd, &byte, 1) : read(opener.fd, &byte, 1));
+	EXPECT_EQ(ENODEV, errno);
+	close(opener.fd);
+}
+
+TH_TEST(late_answer, 300, false,
+	"VFIO_DEVICE_RESET in the middle of a SET_STATE that is to open a data "
+	"fd, at every place: who asked gets an error and no file, or a data fd "
+	"that gives ENODEV")
+{
+	static const u32 to[] = {
+		VFIO_DEVICE_STATE_STOP_COPY, VFIO_DEVICE_STATE_RESUMING,
+	};
+	static struct scene scene;
+	struct faults faults;
+	unsigned int n;
+	u64 nth, hits;
+	int users;
+
+	scene_open(&scene, false);
+	users = module_users();
+	for (n = 0; n < ARRAY_SIZE(to); n++) {
+		fault_clear(&scene.vf);
+		close(vf_open_stream(&scene.vf, to[n]));
+		fault_read(&scene.vf, &faults);
+		hits = fault_hits(&faults, "any");
+		for (nth = 1; nth <= hits; nth++) {
+			ASSERT_EQ(0, vf_reset(&scene.vf));
+			th_context("%s, late at place %llu of %llu",
+				   state_name(to[n]), (unsigned long long)nth,
+				   (unsigned long long)hits);
+			answer_at(&scene, to[n], nth);
+		}
+		scene_fresh(&scene);
+		scene_expect_working(&scene);
+		EXPECT_EQ(users, module_users());
+	}
+}
+
 static void unbind_at(u64 nth)
 {
 	static struct scene scene;

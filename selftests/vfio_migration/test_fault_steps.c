@@ -198,18 +198,6 @@ PAIRS_FROM(saving_ndma, V1_S | V1_N)
 PAIRS_FROM(resuming, V1_M)
 PAIRS_FROM(resuming_ndma, V1_M | V1_N)
 
-/* How many there are that keep the driver's module. */
-static int module_users(void)
-{
-	FILE *file = fopen("/sys/module/vfio_pci_migration/refcnt", "re");
-	int users = -1;
-
-	ASSERT_TRUE(file);
-	ASSERT_EQ(1, fscanf(file, "%d", &users));
-	fclose(file);
-	return users;
-}
-
 /* The arcs of v2, as linux/vfio.h has them: those that are no combination. */
 static const struct {
 	u32 from, to;

@@ -4,8 +4,11 @@
 #include <errno.h>
 #include <pthread.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdlib.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "harness.h"
@@ -17,9 +20,15 @@ static const u32 kinds[] = {
 	VFIO_DEVICE_STATE_STOP_COPY, VFIO_DEVICE_STATE_RESUMING,
 };
 
+/* And the one that is there before the device stops, where the kernel has it. */
+static const u32 all_kinds[] = {
+	VFIO_DEVICE_STATE_STOP_COPY, VFIO_DEVICE_STATE_RESUMING,
+	VFIO_DEVICE_STATE_PRE_COPY,
+};
+
 static bool saves(u32 kind)
 {
-	return kind == VFIO_DEVICE_STATE_STOP_COPY;
+	return kind != VFIO_DEVICE_STATE_RESUMING;
 }
 
 static short poll_now(int fd)
@@ -32,6 +41,7 @@ static short poll_now(int fd)
 
 static void expect_dead(int fd, u32 kind)
 {
+	struct vfio_precopy_info info = { .argsz = sizeof(info) };
 	u8 buf[64] = {};
 	int i;
 
@@ -43,8 +53,12 @@ static void expect_dead(int fd, u32 kind)
 			EXPECT_EQ((ssize_t)-1, write(fd, buf, sizeof(buf)));
 		EXPECT_EQ(ENODEV, errno);
 	}
-	if (vf_has_core())
-		EXPECT_TRUE(poll_now(fd) & POLLHUP);
+	if (!vf_has_core())
+		return;
+	EXPECT_TRUE(poll_now(fd) & POLLHUP);
+	errno = 0;
+	EXPECT_EQ(-1, ioctl(fd, VFIO_MIG_GET_PRECOPY_INFO, &info));
+	EXPECT_EQ(saves(kind) ? ENODEV : ENOTTY, errno);
 }
 
 TEST(read_pieces,
@@ -225,15 +239,17 @@ static void outlive(void (*end)(struct vf *vf))
 	int fd;
 
 	vf_open(&vf, &iommu, vf_bdf[0]);
-	for (n = 0; n < ARRAY_SIZE(kinds); n++) {
-		th_context("%s", state_name(kinds[n]));
-		fd = vf_open_stream(&vf, kinds[n]);
+	for (n = 0; n < ARRAY_SIZE(all_kinds); n++) {
+		if (!vf_state_offered(&vf, all_kinds[n]))
+			continue;
+		th_context("%s", state_name(all_kinds[n]));
+		fd = vf_open_stream(&vf, all_kinds[n]);
 		end(&vf);
-		expect_dead(fd, kinds[n]);
+		expect_dead(fd, all_kinds[n]);
 		/* A new life does not wake the old fd. */
 		ASSERT_STATE(VFIO_DEVICE_STATE_RUNNING, &vf);
-		close(vf_open_stream(&vf, kinds[n]));
-		expect_dead(fd, kinds[n]);
+		close(vf_open_stream(&vf, all_kinds[n]));
+		expect_dead(fd, all_kinds[n]);
 		ASSERT_EQ(0, vf_reset(&vf));
 		close(fd);
 	}
@@ -262,29 +278,83 @@ TEST(fd_after_unbind,
 
 	vf_need_pci();
 	bdf_driver(vf_bdf[0], driver, sizeof(driver));
-	for (n = 0; n < ARRAY_SIZE(kinds); n++) {
+	for (n = 0; n < ARRAY_SIZE(all_kinds); n++) {
 		struct iommu iommu = {};
 		struct vf vf;
 		int fd;
 
-		th_context("%s", state_name(kinds[n]));
+		th_context("%s", state_name(all_kinds[n]));
 		vf_open(&vf, &iommu, vf_bdf[0]);
-		fd = vf_open_stream(&vf, kinds[n]);
+		if (!vf_state_offered(&vf, all_kinds[n])) {
+			vf_close(&vf);
+			close(iommu.fd);
+			continue;
+		}
+		fd = vf_open_stream(&vf, all_kinds[n]);
 		vf_close(&vf);
 		close(iommu.fd);
 		ASSERT_EQ(0, bdf_unbind(vf_bdf[0]));
-		expect_dead(fd, kinds[n]);
+		expect_dead(fd, all_kinds[n]);
 		EXPECT_EQ(0, bdf_bind(vf_bdf[0], driver));
-		expect_dead(fd, kinds[n]);
+		expect_dead(fd, all_kinds[n]);
 
 		iommu = (struct iommu){};
 		vf_open(&vf, &iommu, vf_bdf[0]);
 		EXPECT_STATE(VFIO_DEVICE_STATE_RUNNING, &vf);
-		expect_dead(fd, kinds[n]);
+		expect_dead(fd, all_kinds[n]);
 		close(fd);
 		vf_close(&vf);
 		close(iommu.fd);
 	}
+}
+
+/* Somebody who opens the function whenever that is possible. */
+static atomic_bool impatient_stop;
+
+static void *impatient_thread(void *arg)
+{
+	unsigned int *opened = arg;
+	struct iommu iommu = {};
+	struct vf vf;
+	int fd;
+
+	while (!atomic_load(&impatient_stop)) {
+		if (!vf_try_open(&vf, &iommu, vf_bdf[0])) {
+			sched_yield();
+			continue;
+		}
+		EXPECT_STATE(VFIO_DEVICE_STATE_RUNNING, &vf);
+		EXPECT_EQ(0, vf_set_state(&vf, VFIO_DEVICE_STATE_STOP_COPY,
+					  &fd));
+		close(fd);
+		vf_close(&vf);
+		close(iommu.fd);
+		++*opened;
+	}
+	return NULL;
+}
+
+TEST(bind_opened,
+	"a function that is opened at the very moment that its driver has it, "
+	"again and again, while it is unbound and bound, is RUNNING and can be "
+	"saved each time")
+{
+	unsigned int round, opened = 0;
+	pthread_t thread;
+	char driver[64];
+
+	vf_need_pci();
+	bdf_driver(vf_bdf[0], driver, sizeof(driver));
+	ASSERT_EQ(0, pthread_create(&thread, NULL, impatient_thread, &opened));
+	for (round = 0; round < 8; round++) {
+		ASSERT_EQ(0, bdf_unbind(vf_bdf[0]));
+		ASSERT_EQ(0, bdf_bind(vf_bdf[0], driver));
+		sleep_ms(round % 2 ? 30 : 0);
+	}
+	atomic_store(&impatient_stop, true);
+	ASSERT_EQ(0, pthread_join(thread, NULL));
+	th_log("opened %u times", opened);
+	EXPECT_NE(0u, opened);
 }
 
 TEST(unbind_open,

@@ -555,6 +555,31 @@ TEST_LONG(foreign,
 	th_both(refuse_wrongs);
 }
 
+TEST(foreign_again,
+	"what one stream has shown to be right is not taken for granted of the "
+	"next: after a state that was loaded a foreign one is refused, after a "
+	"refused one a fit one is loaded, in one life of the device fd")
+{
+	static struct state state, wrong;
+	static struct draft draft;
+	struct iommu iommu = {};
+	unsigned int round;
+	struct vf vf;
+
+	vf_need_core();
+	vf_open(&vf, &iommu, vf_bdf[0]);
+	state_save(&vf, &state);
+	draft_of(&draft, &state);
+	IDENTITY(&draft)->device = 0x1520;
+	draft_append(&draft, &wrong);
+	for (round = 0; round < 3; round++) {
+		ASSERT_EQ(0, state_load(&vf, &state));
+		ASSERT_EQ(0, vf_set_state(&vf, VFIO_DEVICE_STATE_RUNNING, NULL));
+		/* Between the two there is no reset but RESUMING's own. */
+		refuse(&vf, &wrong, 0, wrong.len, -EINVAL);
+	}
+}
+
 TEST(foreign_early,
 	"an unfit IDENTITY is refused at once, before any device state has "
 	"come")

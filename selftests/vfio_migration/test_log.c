@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "harness.h"
+#include "stall.h"
 #include "state.h"
 #include "tracked.h"
 
@@ -340,6 +341,46 @@ TEST_ALONE(log_states,
 					  NULL));
 		rx_frames(&t, 10);
 	}
+}
+
+/* Of the report that stalls. */
+static u64 *log_bitmap;
+
+static void *stalled_report(void *arg)
+{
+	struct tracked *t = arg;
+
+	EXPECT_EQ(0, log_report(&t->vf, DMA_IOVA, DMA_SIZE, log_bitmap));
+	return NULL;
+}
+
+TEST_ALONE(log_stalled,
+	"nothing has to wait for a user whose bitmap stalls in the middle of a "
+	"report: not a state, nor a reset, nor another report")
+{
+	static struct tracked t;
+	u64 other[PAGES / 64];
+	static u8 page[PAGE];
+	struct stall stall;
+	pthread_t thread;
+	u64 began;
+
+	begin_log(&t, false);
+	rx_frames(&t, 10);
+	stall_begin(&stall);
+	log_bitmap = (u64 *)stall.page;
+	ASSERT_EQ(0, pthread_create(&thread, NULL, stalled_report, &t));
+	stall_wait(&stall);
+
+	began = time_ms();
+	EXPECT_EQ(0, log_report(&t.vf, DMA_IOVA, DMA_SIZE, other));
+	ASSERT_EQ(0, vf_set_state(&t.vf, VFIO_DEVICE_STATE_STOP, NULL));
+	ASSERT_EQ(0, vf_set_state(&t.vf, VFIO_DEVICE_STATE_RUNNING, NULL));
+	EXPECT_EQ(0, vf_reset(&t.vf));
+	EXPECT_LE(time_ms() - began, (u64)5000);
+	stall_end(&stall, page);
+	ASSERT_EQ(0, pthread_join(thread, NULL));
+	stall_close(&stall);
 }
 
 TEST_ALONE(log_lives,

@@ -8,6 +8,7 @@
 #include <setjmp.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -192,6 +193,57 @@ TEST_ALONE(stalled_writers,
 	stall_end(&stall, page);
 	EXPECT_EQ((ssize_t)-ENODEV, transfer_end(&one));
 	EXPECT_EQ((ssize_t)-ENODEV, transfer_end(&two));
+	stall_close(&stall);
+	close(fd);
+}
+
+TEST_ALONE(stalled_overrun,
+	"two writers that both bring the rest of the stream, from the middle of "
+	"its longest record on, one stalled in its buffer: there is room for "
+	"one, the other is refused")
+{
+	static struct state whole;
+	struct record record[RECORDS_MAX];
+	struct transfer one, two;
+	struct iommu iommu = {};
+	unsigned int n, count, longest = 0;
+	static u8 page[PAGE];
+	struct stall stall;
+	size_t at, rest;
+	struct vf vf;
+	ssize_t got;
+	int fd;
+
+	vf_need_core();
+	vf_open(&vf, &iommu, vf_bdf[0]);
+	state_save(&vf, &whole);
+	count = state_records(&whole, record);
+	for (n = 1; n < count; n++)
+		if (record[n].size > record[longest].size)
+			longest = n;
+	at = record[longest].at + record[longest].size / 2;
+	rest = whole.len - at;
+	ASSERT_LE(rest, (size_t)PAGE);
+	memcpy(page, whole.buf + at, rest);
+
+	fd = vf_open_stream(&vf, VFIO_DEVICE_STATE_RESUMING);
+	ASSERT_EQ(0, state_write(fd, whole.buf, at));
+	stall_begin(&stall);
+	one = (struct transfer){ .fd = fd, .write = true, .buf = stall.page,
+				 .len = rest };
+	two = (struct transfer){ .fd = fd, .write = true,
+				 .buf = whole.buf + at, .len = rest };
+	transfer_start(&one);
+	stall_wait(&stall);
+	transfer_start(&two);
+	sleep_ms(20);
+	EXPECT_EQ(false, atomic_load(&two.done));
+	stall_end(&stall, page);
+	EXPECT_EQ((ssize_t)rest, transfer_end(&one));
+	got = transfer_end(&two);
+	EXPECT_TRUE(got == -EINVAL || got == -EBADMSG);
+	EXPECT_EQ((int)got, vf_set_state(&vf, VFIO_DEVICE_STATE_STOP, NULL));
+	ASSERT_EQ(0, vf_reset(&vf));
 	stall_close(&stall);
 	close(fd);
 }
@@ -468,7 +520,7 @@ struct storm {
 	struct state *state;
 	atomic_bool stop;
 	atomic_int fd;
-	atomic_uint count[8];
+	atomic_uint count[9];
 };
 
 static __thread sigjmp_buf *bus_return;
@@ -640,13 +692,41 @@ static void *storm_mapping(void *arg)
 	return NULL;
 }
 
+/* What an operator may read at any time. */
+static void *storm_debugfs(void *arg)
+{
+	static const char * const files[] = { "status", "fault" };
+	struct storm *storm = arg;
+	char path[128], text[4096];
+	unsigned int n;
+	int fd;
+
+	while (!atomic_load(&storm->stop)) {
+		for (n = 0; n < ARRAY_SIZE(files); n++) {
+			snprintf(path, sizeof(path),
+				 "/sys/kernel/debug/vfio_pci_migration/%s/%s",
+				 storm->vf->bdf, files[n]);
+			fd = open(path, O_RDONLY | O_CLOEXEC);
+			if (fd < 0)
+				continue;
+			EXPECT_TRUE(read(fd, text, sizeof(text)) > 0);
+			atomic_fetch_add(&storm->count[8], 1);
+			close(fd);
+		}
+		sleep_ms(1);
+	}
+	return NULL;
+}
+
 TEST_ALONE(storm,
-	"states, resets, reads, writes, config space, registers and mappings "
-	"all at once: no oops, and a reset brings back a function that works")
+	"states, resets, reads, writes, config space, registers, mappings and "
+	"debugfs all at once: no oops, and a reset brings back a function that "
+	"works")
 {
 	static void *(*const what[])(void *) = {
 		storm_states, storm_states, storm_resets, storm_reads,
 		storm_writes, storm_config, storm_registers, storm_mapping,
+		storm_debugfs,
 	};
 	struct sigaction action = { .sa_handler = on_bus };
 	pthread_t thread[ARRAY_SIZE(what)];
@@ -673,8 +753,8 @@ TEST_ALONE(storm,
 	th_log("states %u (%u refused), resets %u, reads %u, writes %u",
 	       storm.count[0], storm.count[1], storm.count[2], storm.count[3],
 	       storm.count[4]);
-	th_log("config %u, registers %u, mapping %u", storm.count[5],
-	       storm.count[6], storm.count[7]);
+	th_log("config %u, registers %u, mapping %u, debugfs %u",
+	       storm.count[5], storm.count[6], storm.count[7], storm.count[8]);
 
 	EXPECT_NE((int)VFIO_DEVICE_STATE_ERROR, vf_get_state(&vf[0]));
 	ASSERT_EQ(0, vf_reset(&vf[0]));
@@ -690,29 +770,59 @@ TEST_ALONE(storm,
 	nic_expect(&nic[0], 1, 3);
 }
 
+static void *storm_infos(void *arg)
+{
+	struct storm *storm = arg;
+	struct vfio_precopy_info info;
+	int fd;
+
+	while (!atomic_load(&storm->stop)) {
+		fd = dup(atomic_load(&storm->fd));
+		if (fd < 0)
+			continue;
+		info = (struct vfio_precopy_info){ .argsz = sizeof(info) };
+		if (ioctl(fd, VFIO_MIG_GET_PRECOPY_INFO, &info))
+			EXPECT_TRUE(errno == ENODEV || errno == EINVAL ||
+				    errno == ENOTTY);
+		else
+			atomic_fetch_add(&storm->count[5], 1);
+		close(fd);
+	}
+	return NULL;
+}
+
 TEST(close_race,
 	"a data fd that is in use while its device fd is closed and opened "
 	"again only ever gives ENODEV or its own stream")
 {
+	static const u32 states[] = {
+		VFIO_DEVICE_STATE_RESUMING, VFIO_DEVICE_STATE_STOP_COPY,
+		VFIO_DEVICE_STATE_PRE_COPY,
+	};
+	static void *(*const what[])(void *) = {
+		storm_reads, storm_writes, storm_infos,
+	};
+	pthread_t thread[ARRAY_SIZE(what)];
 	static struct state blank;
 	struct iommu iommu = {};
 	struct storm storm = { .state = &blank };
-	pthread_t reader, writer;
-	unsigned int round;
+	unsigned int round, n;
 	struct vf vf;
+	u32 state;
 	int fd;
 
 	vf_open(&vf, &iommu, vf_bdf[0]);
 	state_save(&vf, &blank);
 	storm.vf = &vf;
 	atomic_store(&storm.fd, -1);
-	ASSERT_EQ(0, pthread_create(&reader, NULL, storm_reads, &storm));
-	ASSERT_EQ(0, pthread_create(&writer, NULL, storm_writes, &storm));
-	for (round = 0; round < 6; round++) {
+	for (n = 0; n < ARRAY_SIZE(what); n++)
+		ASSERT_EQ(0, pthread_create(&thread[n], NULL, what[n], &storm));
+	for (round = 0; round < 9; round++) {
+		state = states[round % ARRAY_SIZE(states)];
+		if (!vf_state_offered(&vf, state))
+			continue;
 		ASSERT_EQ(0, vf_set_state(&vf, VFIO_DEVICE_STATE_RUNNING, NULL));
-		ASSERT_EQ(0, vf_set_state(&vf, round % 2 ?
-					  VFIO_DEVICE_STATE_STOP_COPY :
-					  VFIO_DEVICE_STATE_RESUMING, &fd));
+		ASSERT_EQ(0, vf_set_state(&vf, state, &fd));
 		fd = atomic_exchange(&storm.fd, fd);
 		if (fd >= 0)
 			close(fd);
@@ -721,8 +831,10 @@ TEST(close_race,
 		ASSERT_STATE(VFIO_DEVICE_STATE_RUNNING, &vf);
 	}
 	atomic_store(&storm.stop, true);
-	ASSERT_EQ(0, pthread_join(reader, NULL));
-	ASSERT_EQ(0, pthread_join(writer, NULL));
+	for (n = 0; n < ARRAY_SIZE(what); n++)
+		ASSERT_EQ(0, pthread_join(thread[n], NULL));
+	th_log("reads %u, writes %u, infos %u", storm.count[3],
+	       storm.count[4], storm.count[5]);
 }
 
 static void *reset_thread(void *arg)

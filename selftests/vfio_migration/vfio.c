@@ -125,20 +125,25 @@ static u64 region_offset(struct vf *vf, u32 index, u64 *size)
 	return region.info.offset;
 }
 
-static void device_open(struct vf *vf)
+static void device_prepare(struct vf *vf)
 {
 	u16 command;
 
-	vf->fd = ioctl(vf->group, VFIO_GROUP_GET_DEVICE_FD, vf->bdf);
-	if (vf->fd < 0)
-		th_log("no device fd of %s: %s", vf->bdf, strerror(errno));
-	ASSERT_LE(0, vf->fd);
 	vf->bar = region_offset(vf, VFIO_PCI_BAR0_REGION_INDEX, &vf->bar_size);
 	vf->config = region_offset(vf, VFIO_PCI_CONFIG_REGION_INDEX, NULL);
 
 	command = vf_config_read(vf, PCI_COMMAND);
 	vf_config_write(vf, PCI_COMMAND,
 			command | PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER);
+}
+
+static void device_open(struct vf *vf)
+{
+	vf->fd = ioctl(vf->group, VFIO_GROUP_GET_DEVICE_FD, vf->bdf);
+	if (vf->fd < 0)
+		th_log("no device fd of %s: %s", vf->bdf, strerror(errno));
+	ASSERT_LE(0, vf->fd);
+	device_prepare(vf);
 }
 
 void vf_open(struct vf *vf, struct iommu *iommu, const char *bdf)
@@ -160,6 +165,30 @@ void vf_open(struct vf *vf, struct iommu *iommu, const char *bdf)
 	/* Not every driver does that when it is closed, as it should. */
 	if (!vf_has_core())
 		vf_must_reset(vf);
+}
+
+bool vf_try_open(struct vf *vf, struct iommu *iommu, const char *bdf)
+{
+	char path[32];
+
+	*vf = (struct vf){ .bdf = bdf, .iommu = iommu, .fd = -1 };
+	memset(vf->event, -1, sizeof(vf->event));
+	snprintf(path, sizeof(path), "/dev/vfio/%d", group_of(bdf));
+	vf->group = open(path, O_RDWR | O_CLOEXEC);
+	if (vf->group < 0)
+		return false;
+	iommu->fd = open("/dev/vfio/vfio", O_RDWR | O_CLOEXEC);
+	ASSERT_LE(0, iommu->fd);
+	if (!ioctl(vf->group, VFIO_GROUP_SET_CONTAINER, &iommu->fd) &&
+	    !ioctl(iommu->fd, VFIO_SET_IOMMU, VFIO_TYPE1v2_IOMMU))
+		vf->fd = ioctl(vf->group, VFIO_GROUP_GET_DEVICE_FD, bdf);
+	if (vf->fd < 0) {
+		close(vf->group);
+		close(iommu->fd);
+		return false;
+	}
+	device_prepare(vf);
+	return true;
 }
 
 void vf_open_both(struct vf vf[2], struct iommu *iommu)

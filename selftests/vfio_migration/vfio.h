@@ -58,6 +58,11 @@ struct vf {
 /* Open both, or only one, with a container of their own. RUNNING. */
 void vf_open(struct vf *vf, struct iommu *iommu, const char *bdf);
 void vf_open_both(struct vf vf[2], struct iommu *iommu);
+/*
+ * Only the function, without memory, if it can be had now: a driver may not have it
+ * yet, or be about to let it go.
+ */
+bool vf_try_open(struct vf *vf, struct iommu *iommu, const char *bdf);
 void vf_reopen(struct vf *vf);		/* close the device fd and open it again */
 void vf_close_device(struct vf *vf);
 void vf_close(struct vf *vf);		/* the group, too */
