@@ -6,6 +6,7 @@
 
 #include "ability.h"
 #include "harness.h"
+#include "state.h"
 
 #define STATUS_FILE	"/sys/kernel/debug/vfio_pci_migration/%s/status"
 #define MMAP		"/sys/module/vfio_pci_migration/parameters/mmap"
@@ -96,6 +97,15 @@ void nic_goes_on_moved(struct nic *nic)
 		expect_start_over(nic->vf);
 		nic_start_over(nic);
 	}
+}
+
+void expect_loaded(const struct vf *vf, const struct state *saved,
+		   const struct state *back)
+{
+	if (rings_load(vf) || !rings_stay(vf))
+		state_expect_same(saved, back);
+	else
+		EXPECT_EQ(saved->len, back->len);
 }
 
 static bool parameter_file(unsigned int n, const char *mode, FILE **file)

@@ -39,6 +39,14 @@ void nic_goes_on(struct nic *nic);
 void nic_goes_on_moved(struct nic *nic);
 
 /*
+ * Expect of a state that was loaded into @vf, and saved again: it is the same,
+ * unless rings that came in use do not load.
+ */
+struct state;
+void expect_loaded(const struct vf *vf, const struct state *saved,
+		   const struct state *back);
+
+/*
  * Parameters of the driver, for functions that are opened from now on:
  * "NAME=VALUE NAME=VALUE...". parameters_keep() notes what they are, or skips
  * the test; parameters_restore() makes them so again.

@@ -211,9 +211,9 @@ void scene_expect_working(struct scene *scene)
 {
 	struct vf *vf = &scene->vf;
 
-	/* It may have been quiet on its way here. */
+	/* It may have been quiet on its way here, or loaded. */
 	if (vf_read(vf, VMBMEM(0)) == MSG_NACK)
-		nic_goes_on(&scene->nic);
+		nic_goes_on_moved(&scene->nic);
 	EXPECT_TRUE(nic_send(&scene->nic, 1, 1));
 	vf_all_interrupts(vf);
 	vf_write(vf, EICS, 1u << 2);

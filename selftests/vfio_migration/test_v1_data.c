@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "ability.h"
 #include "harness.h"
 #include "igbvf.h"
 #include "v1.h"
@@ -278,7 +279,7 @@ static void load_by(struct v1 *v1, const struct state *state,
 	v1_go(v1, V1_M);
 	EXPECT_EQ(0, feed(v1, state, segment));
 	v1_save(v1, &back);
-	state_expect_same(state, &back);
+	expect_loaded(v1->vf, state, &back);
 }
 
 static int in_segments(struct v1 *v1, const struct state *state,
@@ -362,7 +363,7 @@ TEST(v1_load_rest,
 		ASSERT_EQ(0, v1_put(&v1, V1_FIELD(data_size), len));
 	}
 	v1_save(&v1, &back);
-	state_expect_same(&state, &back);
+	expect_loaded(&vf, &state, &back);
 }
 
 TEST(v1_too_large,

@@ -263,7 +263,7 @@ TEST_ALONE(v1_to_v2,
 	v1_save(&v1, &here);
 	EXPECT_EQ(0, state_load(&vf[1], &here));
 	state_save(&vf[1], &there);
-	state_expect_same(&here, &there);
+	expect_loaded(&vf[1], &here, &there);
 }
 
 /* With PRE_COPY (true), where it is offered. */
@@ -319,7 +319,7 @@ TEST_ALONE(v2_to_v1,
 	state_save(&vf[0], &here);
 	EXPECT_EQ(0, v1_load(&v1, &here));
 	v1_save(&v1, &there);
-	state_expect_same(&here, &there);
+	expect_loaded(&vf[1], &here, &there);
 }
 
 static void expect_same_bytes(const struct state *one,

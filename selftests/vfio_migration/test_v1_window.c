@@ -9,6 +9,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "ability.h"
 #include "harness.h"
 #include "igbvf.h"
 #include "v1.h"
@@ -140,12 +141,15 @@ TEST(v1_mmap_stream,
 		v1.chunk = ways[n].chunk;
 		v1_go(&v1, 0);
 		v1_save(&v1, &saved);
-		state_expect_same(&whole, &saved);
+		if (n)
+			expect_loaded(&vf, &whole, &saved);
+		else
+			state_expect_same(&whole, &saved);
 		EXPECT_EQ(0, v1_load(&v1, &saved));
 		v1.by = V1_BY_RW;
 		v1.chunk = 0;
 		v1_save(&v1, &back);
-		state_expect_same(&whole, &back);
+		expect_loaded(&vf, &whole, &back);
 	}
 }
 
