@@ -42,17 +42,17 @@ static ssize_t mig_datafd_next(struct mig_session *session, size_t len,
 }
 
 /*
- * It has been copied to the user, but for the last @rest bytes, for which the
- * user's buffer was bad. They are put back. That works even if the device has
- * been stopped meanwhile: its new sequence is behind the record they are in.
+ * It has been copied to the user; or @back bytes are put back, as the user's
+ * buffer was bad. That works even if the device has been stopped meanwhile: its
+ * new sequence is behind the record they are in.
  */
-static void mig_datafd_given(struct mig_session *session, size_t rest)
+static void mig_datafd_given(struct mig_session *session, size_t back)
 {
 	mig_guard_lock(session->guard);
 	session->copying = false;
-	session->pos -= rest;
-	if (session->mig && rest)
-		mig_note_bytes(session->mig, false, -(ssize_t)rest);
+	session->pos -= back;
+	if (session->mig && back)
+		mig_note_bytes(session->mig, false, -(ssize_t)back);
 	mig_guard_unlock(session->guard);
 }
 
@@ -60,7 +60,7 @@ static ssize_t mig_datafd_read(struct file *filp, char __user *buf, size_t len,
 			       loff_t *pos)
 {
 	struct mig_session *session = filp->private_data;
-	ssize_t done = 0, bytes, rest;
+	ssize_t done = 0, bytes;
 	const u8 *from;
 	int ret = 0;
 
@@ -75,14 +75,15 @@ static ssize_t mig_datafd_read(struct file *filp, char __user *buf, size_t len,
 			ret = bytes;
 		if (bytes <= 0)
 			break;
-		rest = copy_to_user(buf + done, from, bytes);
-		mig_datafd_given(session, rest);
-		done += bytes - rest;
-		len -= bytes - rest;
-		if (rest)
+		if (copy_to_user(buf + done, from, bytes))
 			ret = -EFAULT;
+		mig_datafd_given(session, ret ? bytes : 0);
+		if (ret)
+			break;
+		done += bytes;
+		len -= bytes;
 		/* There may be gigabytes to come. */
-		if (rest || signal_pending(current))
+		if (signal_pending(current))
 			break;
 	}
 
