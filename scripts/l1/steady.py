@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0
 """A scene for a measurement, once more if its guest hangs."""
 
+import json
 from typing import Callable
 
 import lab
 from scene import Scene
 
 TRIES = 3
+KEPT = lab.JOB / "bench.jsonl"      # whatever becomes of what is measured after it
 
 
 async def steady(what: str, make: Callable, body: Callable):
@@ -21,6 +23,8 @@ async def steady(what: str, make: Callable, body: Callable):
             scene.prepare()
             await scene.boot()
             result = await body(scene)
+            with open(KEPT, "a", encoding="ascii") as kept:
+                kept.write(json.dumps([what, result]) + "\n")
             print(f"measured: {what}", flush=True)
             return result
         except lab.LabError as error:
