@@ -12,6 +12,7 @@ VF, TRACKED, IGB = "VF, not tracked", "VF, tracked", "emulated igb"
 CARDS = {"no device": NO_CARD, IGB: "igb", VF: "vfio", TRACKED: "vfio"}
 LIMITS = (20, 300)          # ms of downtime that are asked for
 BANDWIDTH = 200_000_000     # bytes/s that QEMU is told, to reckon what may be left to send
+MOVING = 120, 10, 20_000    # s; datagrams and bytes of TCP, until the next migration
 EACH = 2                    # migrations of a guest at each limit
 
 # What the driver does while the guest is stopped: on the source, on the destination.
@@ -48,9 +49,9 @@ async def _migrate(scene: Scene, limit: int) -> dict:
     source = scene.guest.nic.what
     one = await scene.migrate(Settings(limit, BANDWIDTH))
     if not one.completed:
-        await scene.peer.moving(60)
+        await scene.peer.moving(*MOVING)
         return {"limit": limit, "error": one.error}
-    await scene.peer.moving(60)
+    await scene.peer.moving(*MOVING)
     found = {"limit": limit, "downtime_ms": one.numbers["downtime_ms"], "total_ms": one.numbers["total_ms"],
              "blackout_bytes": one.numbers["ram_downtime_bytes"], "device_bytes": one.numbers["device_bytes"],
              "rounds": one.numbers["ram_syncs"]}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""A scene for a measurement, once more if its guest hangs."""
+"""A scene for a measurement, once more if nothing came of it."""
 
 import json
 from typing import Callable
@@ -14,8 +14,9 @@ KEPT = lab.JOB / "bench.jsonl"      # whatever becomes of what is measured after
 async def steady(what: str, make: Callable, body: Callable):
     """What body(scene) returns, with a scene that make() made and whose guest runs.
 
-    Documentation/lab.rst, "Interrupts that come twice": a guest that hangs says nothing
-    of what is measured.
+    A guest that hangs (Documentation/lab.rst, "Interrupts that come twice"), or has no CPU for too
+    long, says nothing of what is measured, and would take all other measurements with it.
+    So it is said, and done again.
     """
     for left in reversed(range(TRIES)):
         scene: Scene = make()
@@ -28,9 +29,10 @@ async def steady(what: str, make: Callable, body: Callable):
             print(f"measured: {what}", flush=True)
             return result
         except lab.LabError as error:
-            if not left or not (scene.homes and scene.stuck()):
+            if not left:
                 raise lab.LabError(f"{what}: {error}") from error
-            print(f"NOTE: {what}: the inner guest hung (see Documentation/lab.rst), once more", flush=True)
+            why = "the inner guest hung" if scene.homes and scene.stuck() else error
+            print(f"NOTE: {what}: {why}; once more", flush=True)
         finally:
             await scene.end()
     raise AssertionError
