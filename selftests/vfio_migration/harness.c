@@ -287,6 +287,11 @@ static void start(struct run *run, struct th_test *test, unsigned int lane)
 	}
 }
 
+bool lockdep(void)
+{
+	return !access(LOCKDEP, F_OK);
+}
+
 /* Has it come to an end? */
 static void look(struct run *run)
 {
@@ -386,7 +391,7 @@ int th_main(unsigned int times, int argc, char **argv)
 	if (shared == MAP_FAILED)
 		return 2;
 
-	if (!access(LOCKDEP, F_OK))
+	if (lockdep())
 		slower = SLOWER;
 	setvbuf(stdout, NULL, _IONBF, 0);
 	factor = times;

@@ -99,6 +99,9 @@ void th_setup(unsigned int lane);
 		th_register_scene(&th_scene);				\
 	}
 
+/* Has this kernel lockdep? It reports mistakes of others, too. */
+bool lockdep(void);
+
 /* How often something is to be done that the short form does @count times. */
 unsigned int th_times(unsigned int count);
 

@@ -133,6 +133,18 @@ int port_rescan(void)
 	return sysfs_write("/sys/bus/pci/rescan", "1");
 }
 
+/* A root port's service for that: drivers/pci/pcie/portdrv.c. */
+bool port_has_aer(const char *bdf)
+{
+	char port[PORT_BDF_SIZE], path[128];
+
+	if (!find_port(bdf, port))
+		return false;
+	snprintf(path, sizeof(path), "/sys/bus/pci_express/devices/%s:pcie402",
+		 port);
+	return !access(path, F_OK);
+}
+
 /* As in the kernel's drivers/pci/pcie/aer_inject.c. */
 struct aer_error {
 	u8 bus;
@@ -157,6 +169,9 @@ int aer_inject(const char *bdf, u32 uncorrectable, u32 correctable)
 	error.bus = bus;
 	error.dev = dev;
 	error.fn = fn;
+	/* It takes a lock where lockdep allows no such, and is reported for it. */
+	if (lockdep())
+		return -ENOENT;
 	if (system("modprobe -q aer_inject"))
 		return -ENOENT;
 	fd = open("/dev/aer_inject", O_WRONLY | O_CLOEXEC);

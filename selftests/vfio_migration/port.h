@@ -25,9 +25,12 @@ int port_remove(const char *bdf);
 /* And what has been removed is found again. */
 int port_rescan(void);
 
+/* Does the kernel handle what the port above a function tells of errors? */
+bool port_has_aer(const char *bdf);
+
 /*
  * A function reports an error (bits of the AER capability's status registers).
- * 0, or -errno: -ENOENT if this kernel cannot inject any.
+ * 0, or -errno: -ENOENT if this kernel cannot inject any, or had better not.
  */
 int aer_inject(const char *bdf, u32 uncorrectable, u32 correctable);
 /* As long as it is there it hides what the hardware itself reports. */

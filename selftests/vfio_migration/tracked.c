@@ -485,16 +485,6 @@ void flood_rounds(struct tracked *t, unsigned int rounds)
 	EXPECT_LE(rounds, frames);
 }
 
-/*
- * type1 takes device_list_lock under iommu->lock, and has drivers unpin, which
- * takes iommu->lock, under device_list_lock. Only two threads that unmap at the
- * same time could find out; lockdep complains before.
- */
-bool lockdep(void)
-{
-	return !access("/proc/lockdep", F_OK);
-}
-
 /* Everything at once that could get into the way of tracking. */
 struct storm {
 	struct tracked *t;

@@ -124,8 +124,11 @@ void flood_rounds(struct tracked *t, unsigned int rounds);
  * Senseless rings, resets and changes of state, and if @memory, memory that
  * comes and goes, all at the same time, while @meanwhile is called over and over.
  * Afterwards the function has been reset and has a ring.
+ *
+ * No @memory with lockdep(): type1 takes device_list_lock under iommu->lock, and has
+ * drivers unpin, which takes iommu->lock, under device_list_lock. Only two threads
+ * that unmap at the same time could find out; lockdep complains before.
  */
 void storm(struct tracked *t, bool memory, void (*meanwhile)(struct tracked *t));
-bool lockdep(void);	/* of this kernel: it would complain of type1's locks */
 
 #endif /* _VFIO_MIGRATION_TRACKED_H */
