@@ -71,6 +71,18 @@ def set_parameters(settings: tuple) -> None:
         _write(module / name, value)
 
 
+def parameters() -> dict[Path, str]:
+    """All parameters of our modules, as they are."""
+    return {path: path.read_text().strip() for module in MODULES for path in module.glob("*")}
+
+
+def put_back(before: dict[Path, str]) -> None:
+    """Make parameters what they were; a module that was loaded anew begins with its own."""
+    for path, value in parameters().items():
+        if before.get(path, value) != value:
+            _write(path, before[path])
+
+
 def add_settings(parser: argparse.ArgumentParser) -> None:
     """The options for parameters of our modules."""
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE",

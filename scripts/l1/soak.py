@@ -40,30 +40,37 @@ class Part(NamedTuple):
     tests: tuple = ()
     everything: bool = False    # every byte where a sample is the default
     switches: tuple = ()        # parameters of our modules that are on until it has ended
+    times: int = 1              # as much as in the short form, from the second turn on
 
-    def line(self, functions: list[str]) -> list[str]:
+    def __str__(self):
+        return " ".join((self.program, *self.tests))
+
+    def line(self, functions: list[str], turn: int) -> list[str]:
         """Its command line."""
-        return [str(BIN / self.program), *self.options, *functions, *self.tests]
+        times = ("-n", str(self.times)) if turn > 1 else ()
+        return [str(BIN / self.program), *self.options, *times, *functions, *self.tests]
 
 
-TROUBLE = ("-s", SETUP, "-e", ERRORS, "-n", "3")
+TROUBLE = ("-s", SETUP, "-e", ERRORS)
+# The first turn is short, so that all have had their turn after the time of a check.
 TURN = [
-    Part("drain_test", ("-n", "2")),
+    Part("drain_test", times=2),
     Part("v2_test"),
     Part("v1_test"),
     Part("fault_test"),
     Part("dirty_test", switches=("dirty_tracking",)),
-    Part("trouble_test", TROUBLE, ("after_*", "cut_off", "un*", "pf_*", "gone", "errors", "fatal")),
-    Part("trouble_test", TROUBLE, ("damaged", "forged")),
+    Part("over_test"),
+    Part("trouble_test", TROUBLE, ("after_*", "cut_off", "un*", "pf_*", "gone", "errors", "fatal"), times=3),
+    Part("trouble_test", TROUBLE, ("damaged", "forged"), times=3),
     *([Part("failnth_test")] if MAY_FAIL else []),
 ]
-# Long, and the same each time.
+# Long, and the same each time: in the second turn.
 ONCE = [
     Part("v2_test", (), ("flipped", "truncated"), everything=True),
     Part("v1_test", (), ("v1_flipped", "v1_truncated"), everything=True),
 ]
 # Takes the cards away.
-LAST = Part("trouble_test", TROUBLE, ("surprise",))
+LAST = Part("trouble_test", TROUBLE, ("surprise",), times=3)
 
 
 class Sum:
@@ -75,11 +82,13 @@ class Sum:
         self.failed: list[str] = []
         self.skipped: set[str] = set()
         self.runs = 0
+        self.played: set[Part] = set()
 
     def add(self, part: Part, output: str, status: int) -> list[str]:
         """Count one run; returns the lines that explain its failures."""
         explained, recent = [], []
         self.runs += 1
+        self.played.add(part)
         for line in output.splitlines():
             total, result = _TOTAL.match(line), _RESULT.match(line)
             if total:
@@ -105,16 +114,17 @@ class Sum:
         """For programs."""
         path.write_text(json.dumps({
             "turns": turns, "runs": self.runs, "passed": self.passed, "failed": self.failed,
-            "skipped": sorted(self.skipped), "totals": self.totals}))
+            "skipped": sorted(self.skipped), "totals": self.totals,
+            "left out": sorted(str(part) for part in {*TURN, *ONCE, LAST} - self.played)}))
 
 
-def _run(part: Part, functions: list[str], seed: int) -> tuple[str, int]:
+def _run(part: Part, functions: list[str], turn: int, seed: int) -> tuple[str, int]:
     """Run a program; returns what it said, and its status."""
     environment = {**os.environ, "TEST_SEED": str(seed)}
     if part.everything:
         environment["TEST_ALL"] = "1"
     try:
-        done = subprocess.run(part.line(functions), env=environment, stdin=subprocess.DEVNULL,
+        done = subprocess.run(part.line(functions, turn), env=environment, stdin=subprocess.DEVNULL,
                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
                               errors="replace", check=False, timeout=PART_LIMIT * SLOWER)
     except subprocess.TimeoutExpired as over:
@@ -137,19 +147,20 @@ class Soak:
         """Is the time up?"""
         return time.monotonic() >= self.end
 
-    def play(self, part: Part) -> None:
+    def play(self, part: Part, turn: int) -> None:
         """One program."""
         began = time.monotonic()
         seed = self.random.randrange(1 << 31)
+        before = setup.parameters()
         setup.set_parameters(tuple(f"{name}=Y" for name in part.switches))
-        output, status = _run(part, self.functions, seed)
-        setup.set_parameters(tuple(f"{name}=N" for name in part.switches))
+        output, status = _run(part, self.functions, turn, seed)
+        setup.put_back(before)
         failed = len(self.sum.failed)
         explained = self.sum.add(part, output, status)
         failed = len(self.sum.failed) - failed
         log = lab.JOB / f"soak-{self.sum.runs:03}-{part.program}.log"
         log.write_text(output)
-        print(f"[{began - self.began:7.0f} s] TEST_SEED={seed} {part.program} {' '.join(part.tests)}: "
+        print(f"[{began - self.began:7.0f} s] TEST_SEED={seed} {part}: "
               f"{f'{failed} FAILED, {log}' if failed else 'passed'} "
               f"({time.monotonic() - began:.0f} s)", flush=True)
         for line in explained:
@@ -161,12 +172,12 @@ class Soak:
         while not self.over():
             turn += 1
             print(f"turn {turn}", flush=True)
-            parts = TURN + (ONCE if turn == 1 else [])
+            parts = TURN + (ONCE if turn == 2 else [])
             self.random.shuffle(parts)
             for part in parts:
                 if not self.over():
-                    self.play(part)
-        self.play(LAST)
+                    self.play(part, turn)
+        self.play(LAST, turn)
         self.sum.write(lab.JOB / "soak.json", turn)
 
 
