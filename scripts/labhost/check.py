@@ -1,13 +1,16 @@
 # SPDX-License-Identifier: GPL-2.0
 """`lab check`: everything that can be said about the checkout, as one number.
 
-Steps run two at a time, but for those with an inner guest: two of these on two
-cores would spoil each other's timing.
+Steps run two at a time, but never two of those with an inner guest: on two cores they
+would spoil each other's timing. Programs that want the same kernel, and nothing else of
+their own, share an L1: booting one takes as long as a short program.
 """
 
 import concurrent.futures
 import fnmatch
 import os
+import re
+import threading
 import time
 from pathlib import Path
 from typing import Callable, NamedTuple
@@ -34,7 +37,7 @@ SCRIPTS_OF = "7.2"     # checkpatch, kernel-doc
 CLANG_ON = ("6.12", "7.2")
 DOORS = ("v2", "v1")
 COSTS_ON = "6.12"
-REFUSALS_OF = (("6.12", "v2"), ("6.12", "v1"), ("7.2", "v2"))
+REFUSALS_OF = (("6.12", "v2"), ("6.12", "v1"))
 DEMO_LIMIT = 1500
 REFUSALS_LIMIT = 1500
 COSTS_LIMIT = 900
@@ -63,6 +66,25 @@ class Step(NamedTuple):
 
     name: str
     run: Callable  # (log path) -> Outcome
+    guest: bool = False     # an inner guest runs in it
+
+
+class Program(NamedTuple):
+    """A named check that shares an L1 with others of the same group."""
+
+    name: str
+    series: str
+    line: str               # for L1's shell; what it says is TAP
+    group: str = ""
+    limit: float = UAPI_LIMIT
+
+
+class Job(NamedTuple):
+    """What one of two workers does at a time: a step, or programs that share an L1."""
+
+    names: list
+    run: Callable  # (log path) -> Outcomes in the order of the names
+    guest: bool = False
 
 
 def _verdict(complaints: list[str], log: Path) -> Outcome:
@@ -198,15 +220,50 @@ def _tap_with_guest(series: str, limit: float, accel: str | None, script: str, *
     return run
 
 
-def _uapi_test(program: str, series: str, accel: str | None, driver: str = "igbvf-vfio-pci",
-               devices: str = VFS, settings: str = "", options: str = "") -> Callable:
-    def run(_log: Path) -> Outcome:
-        line = (f"{SETUP} --driver {driver} {settings} && "
-                f"exec /artifacts/bin/{program} {options} {devices}")
-        limit = UAPI_LIMIT * (SLOWER if series == tree.DEBUG else 1)
-        result = l1.run(l1.Request(series, ["sh", "-c", line], limit, accel=accel, shown=False))
-        return _from_tap(result.output(), result.status, result.problems, result.job)
-    return run
+def _program(name: str, settings: str = "", options: str = "", devices: str = VFS,
+             driver: str = "igbvf-vfio-pci") -> str:
+    """The line that runs a program of selftests/vfio_migration."""
+    return (f"{SETUP} --driver {driver} {settings} && "
+            f"/artifacts/bin/{name} {options} {devices}")
+
+
+# What the shell in L1 says between programs that share it.
+_BEGINS = "# lab: program {}"
+_ENDED = re.compile(r"^# lab: status (\d+) after (\d+) s$", re.MULTILINE)
+
+
+def _one_after_the_other(programs: list[Program]) -> str:
+    """A shell script: each program, whatever became of those before."""
+    lines = [f"echo '{_BEGINS.format(n)}'; began=$(date +%s); ( {program.line} ); "
+             f"echo \"# lab: status $? after $(($(date +%s) - began)) s\""
+             for n, program in enumerate(programs)]
+    return "\n".join(lines)
+
+
+def _share_of(programs: list[Program], n: int, result: l1.Result) -> Outcome:
+    """What one of them has found. What is wrong with L1 is said of the last that began."""
+    output = result.output()
+    _, begun, said = output.partition(f"{_BEGINS.format(n)}\n")
+    if not begun:
+        return Outcome(tap.FAILED, ["L1 did not get as far as that"], result.job)
+    said, others, _ = said.partition(f"{_BEGINS.format(n + 1)}\n")
+    ended = _ENDED.search(said)
+    if ended:
+        say.info(f"{programs[n].name}: {ended[2]} s")
+    status = int(ended[1]) if ended else result.status or l1.BROKEN
+    return _from_tap(said, status, [] if others else result.problems, result.job)
+
+
+def _shared(programs: list[Program], accel: str | None) -> Job:
+    """Programs in one L1."""
+    series = programs[0].series
+    limit = sum(program.limit for program in programs) * (SLOWER if series == tree.DEBUG else 1)
+
+    def run(_log: Path) -> list[Outcome]:
+        command = ["sh", "-c", _one_after_the_other(programs)]
+        result = l1.run(l1.Request(series, command, limit, accel=accel, shown=False))
+        return [_share_of(programs, n, result) for n in range(len(programs))]
+    return Job([program.name for program in programs], run)
 
 
 def _script(line: str, series: str, accel: str | None, limit: float = UAPI_LIMIT,
@@ -234,24 +291,28 @@ def _word(outcome: Outcome) -> str:
     return "FAIL" if outcome.count.failed else "PASS"
 
 
-def _guarded(step: Step, logs: Path) -> Outcome:
-    """Run a step; whatever breaks in it is its failure, not the end of the check."""
-    log = logs / f"{step.name.replace(' ', '-')}.log"
+def _guarded(job: Job, logs: Path) -> list[Outcome]:
+    """Do a job; whatever breaks in it is its failure, not the end of the check."""
+    log = logs / f"{job.names[0].replace(' ', '-')}.log"
     log.touch()
     began = time.monotonic()
-    with say.labelled(step.name):
+    with say.labelled(job.names[0]):
         try:
-            outcome = step.run(log)
+            outcomes = job.run(log)
         except Exception as error:  # pylint: disable=broad-except
             outcome = Outcome(tap.FAILED, str(error).splitlines() or [repr(error)], log)
-        for complaint in outcome.complaints[:SHOWN]:
-            say.info(complaint)
-        hidden = len(outcome.complaints) - SHOWN
-        if hidden > 0:
-            say.info(f"... and {hidden} more")
-    took = time.monotonic() - began
-    say.info(f"{_word(outcome)} {step.name}: {outcome.count} ({took:.1f} s), log {outcome.log}")
-    return outcome
+            outcomes = [outcome] * len(job.names)
+    took = f"{time.monotonic() - began:.1f} s"
+    for name, outcome in zip(job.names, outcomes):
+        with say.labelled(name):
+            for complaint in outcome.complaints[:SHOWN]:
+                say.info(complaint)
+            hidden = len(outcome.complaints) - SHOWN
+            if hidden > 0:
+                say.info(f"... and {hidden} more")
+        say.info(f"{_word(outcome)} {name}: {outcome.count} ({took}), log {outcome.log}")
+        took = "with that"
+    return outcomes
 
 
 def _computing() -> list[Step]:
@@ -270,40 +331,47 @@ def _computing() -> list[Step]:
             *(Step(f"clang {series}", _clang(series)) for series in CLANG_ON), Step("packaging", _packaging)]
 
 
-def _programs(accel: str | None) -> list[Step]:
-    # What takes longest comes first.
-    return [Step(f"fault test {FAULTS_ON}", _uapi_test("fault_test", FAULTS_ON, accel)),
-            *(Step(f"{name} {tree.DEBUG}", _uapi_test(f"{name}_test", tree.DEBUG, accel))
-              for name in ("v2", "v1", "failnth", "drain")),
-            # Only this kernel has the sample, and IOMMUFD, which libvfio needs.
-            Step("v2 test with mtty", _uapi_test("v2_test", tree.DEBUG, accel, "mtty",
-                                            f"$(ls /sys/bus/mdev/devices) {ON_MTTY}")),
-            Step("kernel's vfio selftests", _script("kselftests --short", tree.DEBUG, accel, KSELFTESTS_LIMIT,
-                                                    suite=True)),
-            *(Step(f"{door} test {series}", _uapi_test(f"{door}_test", series, accel))
-              for series in BOOTED for door in DOORS),
-            *(Step(f"drain test {series}", _uapi_test("drain_test", series, accel)) for series in BOOTED),
-            *(Step(f"dirty test {series}", _uapi_test("dirty_test", series, accel,
-                                                      settings="--set dirty_tracking=Y"))
-              for series in DIRTY_ON),
-            Step(f"trouble test {TROUBLE_ON}", _uapi_test("trouble_test", TROUBLE_ON, accel,
-                                                          options=f"-s '{SETUP}' -e '{ERRORS}'")),
-            Step(f"modes {MODES_ON}", _script("modes", MODES_ON, accel)),
-            Step(f"log test {tree.DEBUG}", _uapi_test("dirty_test", tree.DEBUG, accel,
-                                                      devices=f"{VFS} {LOG_TESTS}",
-                                                      settings="--set dirty_tracking=Y")),
-            Step(f"example {EXAMPLE_ON}", _uapi_test("edu_test", EXAMPLE_ON, accel, "edu-vfio-pci",
-                                                     "0000:03:00.0 0000:04:00.0")),
-            Step(f"observe {OBSERVE_ON}", _script("observe", OBSERVE_ON, accel))]
+def _programs() -> list[Program]:
+    """In the order in which they run if they share an L1. What takes longest comes first."""
+    tracking = "--set dirty_tracking=Y"
+    stock = [program for series in BOOTED for program in (
+        *(Program(f"{door} test {series}", series, _program(f"{door}_test"), "short") for door in DOORS),
+        Program(f"drain test {series}", series, _program("drain_test"), "short"),
+        *([Program(f"dirty test {series}", series, _program("dirty_test", tracking), "short")]
+          if series in DIRTY_ON else []))]
+    return [
+        Program(f"fault test {FAULTS_ON}", FAULTS_ON, _program("fault_test")),
+        Program(f"drain {tree.DEBUG}", tree.DEBUG, _program("drain_test"), "drain"),
+        Program(f"failnth {tree.DEBUG}", tree.DEBUG, _program("failnth_test"), "drain"),
+        Program(f"v2 {tree.DEBUG}", tree.DEBUG, _program("v2_test"), "doors"),
+        Program(f"v1 {tree.DEBUG}", tree.DEBUG, _program("v1_test"), "doors"),
+        Program(f"log test {tree.DEBUG}", tree.DEBUG,
+                _program("dirty_test", tracking, devices=f"{VFS} {LOG_TESTS}"), "doors"),
+        # Only this kernel has the sample.
+        Program("v2 test with mtty", tree.DEBUG,
+                _program("v2_test", devices=f"$(ls /sys/bus/mdev/devices) {ON_MTTY}", driver="mtty"), "doors"),
+        *stock,
+        Program(f"trouble test {TROUBLE_ON}", TROUBLE_ON,
+                _program("trouble_test", options=f"-s '{SETUP}' -e '{ERRORS}'"), "trouble"),
+        Program(f"observe {OBSERVE_ON}", OBSERVE_ON, "python3 /project/scripts/l1/observe.py", "scripts"),
+        Program(f"modes {MODES_ON}", MODES_ON, "python3 /project/scripts/l1/modes.py", "scripts"),
+        Program(f"example {EXAMPLE_ON}", EXAMPLE_ON,
+                _program("edu_test", driver="edu-vfio-pci", devices="0000:03:00.0 0000:04:00.0"), "scripts")]
+
+
+def _suites(accel: str | None) -> list[Step]:
+    # Only the debug kernel has IOMMUFD, which libvfio needs.
+    return [Step("kernel's vfio selftests", _script("kselftests --short", tree.DEBUG, accel, KSELFTESTS_LIMIT,
+                                                    suite=True))]
 
 
 def _guests(accel: str | None) -> list[Step]:
-    return [Step(f"time line {OBSERVE_ON}", _time_line(OBSERVE_ON, accel)),
-            Step(f"costs {COSTS_ON}", _tap_with_guest(COSTS_ON, COSTS_LIMIT, accel, "bench", "--short")),
+    return [Step(f"time line {OBSERVE_ON}", _time_line(OBSERVE_ON, accel), True),
+            Step(f"costs {COSTS_ON}", _tap_with_guest(COSTS_ON, COSTS_LIMIT, accel, "bench", "--short"), True),
             *(Step(f"refusals {door} {series}",
-                   _tap_with_guest(series, REFUSALS_LIMIT, accel, "refusals", *_door(door)))
+                   _tap_with_guest(series, REFUSALS_LIMIT, accel, "refusals", *_door(door)), True)
               for series, door in REFUSALS_OF),
-            *(Step(f"demo {door} {series}", _demo(series, door, accel))
+            *(Step(f"demo {door} {series}", _demo(series, door, accel), True)
               for series in BOOTED for door in DOORS)]
 
 
@@ -330,24 +398,83 @@ def freeze(arguments: list[str]) -> None:
     os.execve(entry, [str(entry), *arguments], {**os.environ, FROZEN: str(logs)})
 
 
-def _two_at_a_time(steps: list[Step], logs: Path) -> list[Outcome]:
-    """Run steps in two threads."""
+class _Queue:
+    """Jobs for two workers."""
+
+    def __init__(self, jobs: list[Job]):
+        self._left = list(enumerate(jobs))
+        self._changed = threading.Condition()
+        self._guest = False
+
+    def take(self) -> tuple[int, Job] | None:
+        """The next job that may run now, and which it is."""
+        with self._changed:
+            while self._left:
+                for at, (_, job) in enumerate(self._left):
+                    if not (job.guest and self._guest):
+                        self._guest |= job.guest
+                        return self._left.pop(at)
+                self._changed.wait()
+        return None
+
+    def done(self, job: Job) -> None:
+        """It has ended."""
+        with self._changed:
+            if job.guest:
+                self._guest = False
+            self._changed.notify_all()
+
+
+def _two_at_a_time(jobs: list[Job], logs: Path) -> list[list[Outcome]]:
+    """Do jobs in two threads."""
+    queue, found = _Queue(jobs), {}
+
+    def work() -> None:
+        taken = queue.take()
+        while taken:
+            number, job = taken
+            found[number] = _guarded(job, logs)
+            queue.done(job)
+            taken = queue.take()
+
     with concurrent.futures.ThreadPoolExecutor(max_workers=2) as pool:
         try:
-            return list(pool.map(lambda step: _guarded(step, logs), steps))
+            for worker in [pool.submit(work) for _ in range(2)]:
+                worker.result()
         except BaseException:  # asked to end: the threads would first finish their work
             say.info("ended")
             os._exit(l1.BROKEN)  # the kernel ends what they started (see chroot.isolated)
+    return [found[number] for number in range(len(jobs))]
+
+
+def _matches(name: str, patterns: list[str]) -> bool:
+    return not patterns or any(fnmatch.fnmatch(name, pattern) for pattern in patterns)
+
+
+def _alone(steps: list[Step], patterns: list[str]) -> list[Job]:
+    """Those that are wanted, each by itself."""
+    return [Job([step.name], lambda log, run=step.run: [run(log)], step.guest)
+            for step in steps if _matches(step.name, patterns)]
+
+
+def _together(programs: list[Program], patterns: list[str], accel: str | None) -> list[Job]:
+    """Those that are wanted, in as many L1 as there are groups."""
+    groups: dict = {}
+    for program in programs:
+        if _matches(program.name, patterns):
+            groups.setdefault((program.series, program.group), []).append(program)
+    return [_shared(group, accel) for group in groups.values()]
+
+
+def _jobs(accel: str | None, patterns: list[str]) -> list[Job]:
+    """All that is wanted, in the order in which it is begun: one of the two workers has guests."""
+    return [*_alone(_computing(), patterns), *_alone(_guests(accel), patterns),
+            *_together(_programs(), patterns, accel), *_alone(_suites(accel), patterns)]
 
 
 def names() -> list[str]:
     """What the steps are called."""
-    return [step.name for step in [*_computing(), *_programs(None), *_guests(None)]]
-
-
-def _only(steps: list[Step], patterns: list[str]) -> list[Step]:
-    return [step for step in steps
-            if not patterns or any(fnmatch.fnmatch(step.name, pattern) for pattern in patterns)]
+    return [name for job in _jobs(None, []) for name in job.names]
 
 
 def run(accel: str | None, patterns: list[str]) -> int:
@@ -356,14 +483,12 @@ def run(accel: str | None, patterns: list[str]) -> int:
         if not fnmatch.filter(names(), pattern):
             raise say.LabError(f"no step is called '{pattern}'; 'lab check --list' names them")
     logs = Path(os.environ[FROZEN])
-    pairs = _only([*_computing(), *_programs(accel)], patterns)
-    singles = _only(_guests(accel), patterns)
-    steps = pairs + singles
-    outcomes = _two_at_a_time(pairs, logs)
-    outcomes += [_guarded(step, logs) for step in singles]
-    total = sum((outcome.count for outcome in outcomes), tap.Count())
+    jobs = _jobs(accel, patterns)
+    named = [(name, outcome) for job, outcomes in zip(jobs, _two_at_a_time(jobs, logs))
+             for name, outcome in zip(job.names, outcomes)]
+    total = sum((outcome.count for _, outcome in named), tap.Count())
     say.info("all steps:")
-    for step, outcome in zip(steps, outcomes):
-        say.info(f"  {_word(outcome)} {step.name}: {outcome.count}")
+    for name, outcome in named:
+        say.info(f"  {_word(outcome)} {name}: {outcome.count}")
     print(total, flush=True)
     return 1 if total.failed else 0
