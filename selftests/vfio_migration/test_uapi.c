@@ -260,6 +260,7 @@ TEST(bar_whole,
 	ASSERT_EQ(0, vf_set_state(&vf, VFIO_DEVICE_STATE_STOP, NULL));
 	EXPECT_EQ(RING * 16u, mapped_read(map, RDLEN(0)));
 	ASSERT_EQ(0, vf_set_state(&vf, VFIO_DEVICE_STATE_RUNNING, NULL));
+	nic_goes_on(&nic);
 
 	th_context("a trapped page in PRE_COPY");
 	if (vf_state_offered(&vf, VFIO_DEVICE_STATE_PRE_COPY))
