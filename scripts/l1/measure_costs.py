@@ -15,6 +15,7 @@ TEST = "/artifacts/bin/cost_test"
 LIMIT = 300
 VFS = 7         # as many as a PF has
 COUNTS = ("reads", "writes", "config reads", "config writes")
+TAKEN = ("prepare", "load")     # of what has come in: phases that are part of no step
 # Of cost_test's phases those in which a guest would stand still.
 STILL = ("quiesce", "capture", "read", "load", "release")
 
@@ -24,7 +25,7 @@ EXACTLY = {"capture": (10, 0, 1, 0), "stop": (0, 0, 0, 0), "start": (0, 0, 0, 0)
            "begin saving": (0, 0, 0, 0), "end saving": (0, 0, 0, 0), "end resuming": (0, 0, 0, 0)}
 # Some wait for the device or its PF, and look again; so often, and no more.
 AT_MOST = {"quiesce": (70, 8, 12, 1), "release": (10, 16, 4, 1), "begin resuming": (20, 70, 100, 20),
-           "load": (100, 60, 2, 0)}
+           "load": (20, 40, 2, 0)}
 
 _COST = re.compile(r"^# cost: vfs=(\d+) way=(\w+) round=\d+ (?:phase=(\w+) all=(\d+) each|bytes)=([\d,]+)$",
                    re.MULTILINE)
@@ -85,7 +86,7 @@ def _name(event: timeline.Event) -> str | None:
         return f"{event.data['from']} -> {event.data['to']}"
     if event.name == "mig_step":
         return event.data["step"]
-    return "load" if event.name == "mig_phase" and event.data["phase"] == "load" else None
+    return event.data["phase"] if event.name == "mig_phase" and event.data["phase"] in TAKEN else None
 
 
 def _counted(text: str) -> dict:
@@ -140,7 +141,7 @@ def faults(raw: dict) -> list[str]:
 def show_one(raw: dict) -> list[str]:
     """A table."""
     lines = []
-    for kind, title in (("arcs", "arc"), ("steps", "step, and load")):
+    for kind, title in (("arcs", "arc"), ("steps", "step, prepare and load")):
         lines += ["", f"{title:36} {'us: median (range)':28} {'reads':>12} {'writes':>12} "
                       f"{'config reads':>14} {'config writes':>14}"]
         for name, entries in raw[kind].items():
