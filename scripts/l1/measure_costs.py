@@ -25,7 +25,7 @@ EXACTLY = {"capture": (10, 0, 1, 0), "stop": (0, 0, 0, 0), "start": (0, 0, 0, 0)
            "begin saving": (0, 0, 0, 0), "end saving": (0, 0, 0, 0), "end resuming": (0, 0, 0, 0)}
 # Some wait for the device or its PF, and look again; so often, and no more.
 AT_MOST = {"quiesce": (70, 8, 12, 1), "release": (10, 16, 4, 1), "begin resuming": (20, 70, 100, 20),
-           "load": (20, 40, 2, 0)}
+           "prepare": (30, 20, 2, 0), "load": (20, 40, 2, 0)}
 
 _COST = re.compile(r"^# cost: vfs=(\d+) way=(\w+) round=\d+ (?:phase=(\w+) all=(\d+) each|bytes)=([\d,]+)$",
                    re.MULTILINE)
