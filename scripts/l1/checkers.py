@@ -14,7 +14,7 @@ from pathlib import Path
 
 import lab
 
-OURS = ("igbvf_vfio_pci", "vfio_pci_migration")
+OURS = ("igbvf_vfio_pci", "edu_vfio_pci", "edu_ceiling", "vfio_pci_migration")
 KMEMLEAK = Path("/sys/kernel/debug/kmemleak")
 LOCKDEP = Path("/proc/lockdep_stats")
 REPORT = lab.JOB / "kmemleak"
