@@ -292,6 +292,7 @@ struct mig_log {
  * @state: MIG_*, as in fsm.h; guard->mutex
  * @owner: door that took the device out of RUNNING; guard->mutex
  * @broken: nothing but a reset helps; guard->mutex
+ * @lost: a fatal error was reported since the last reset; no lock
  * @session: the stream in progress; guard->mutex
  * @retired: stream that the transition under way has ended, kept to be
  *	re-attached if a later step fails; guard->mutex
@@ -333,6 +334,7 @@ struct vfio_pci_mig {
 	u32 state;
 	enum mig_door owner;
 	bool broken;
+	bool lost;
 	struct mig_session *session;
 	struct mig_session *retired;
 	struct mig_session *next_session;
@@ -457,6 +459,7 @@ bool mig_memory_enabled(struct vfio_pci_mig *mig);
 void mig_bus_block(struct vfio_pci_mig *mig);
 void mig_bus_unblock(struct vfio_pci_mig *mig);
 bool mig_present(struct vfio_pci_mig *mig);
+int mig_check_lost(struct vfio_pci_mig *mig);
 int mig_check_present(struct vfio_pci_mig *mig);
 int mig_wait_transactions(struct vfio_pci_mig *mig);
 void mig_wait_interrupts(struct vfio_pci_mig *mig);

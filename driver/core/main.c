@@ -180,6 +180,7 @@ static int mig_open_device(struct vfio_device *vdev)
 	mig->state = MIG_R;
 	mig->owner = MIG_DOOR_NONE;
 	mig->broken = false;
+	WRITE_ONCE(mig->lost, false);
 	mig_io_lock(mig);
 	mig->shielded = false;
 	mig->exposed = false;
@@ -480,10 +481,26 @@ static void mig_reset_done(struct pci_dev *pdev)
 }
 
 /*
+ * The kernel recovers from a fatal error by a reset of the link, and so of the
+ * function, in which all but config space is lost. Afterwards it looks like one that
+ * is idle, and would be saved as such.
+ */
+static pci_ers_result_t mig_error_detected(struct pci_dev *pdev,
+					   pci_channel_state_t state)
+{
+	struct vfio_pci_core_device *core = dev_get_drvdata(&pdev->dev);
+	struct vfio_pci_mig *mig = container_of(core, struct vfio_pci_mig, core);
+
+	if (state != pci_channel_io_normal)
+		WRITE_ONCE(mig->lost, true);
+	return vfio_pci_core_aer_err_detected(pdev, state);
+}
+
+/*
  * To be named by the backend's pci_driver.
  */
 const struct pci_error_handlers vfio_pci_mig_err_handlers = {
-	.error_detected = vfio_pci_core_aer_err_detected,
+	.error_detected = mig_error_detected,
 	.reset_done = mig_reset_done,
 };
 EXPORT_SYMBOL_GPL(vfio_pci_mig_err_handlers);

@@ -156,13 +156,31 @@ bool mig_present(struct vfio_pci_mig *mig)
 }
 
 /**
+ * mig_check_lost - a device that was reset by error recovery is broken
+ * @mig: the device; the state lock is held
+ *
+ * Return: 0 or -EIO.
+ */
+int mig_check_lost(struct vfio_pci_mig *mig)
+{
+	if (!READ_ONCE(mig->lost))
+		return 0;
+	vfio_pci_mig_broken(mig, "its link was reset after a fatal error");
+	return -EIO;
+}
+
+/**
  * mig_check_present - a device that does not answer is broken
  * @mig: the device; the state lock is held
  *
- * Return: 0 or -ENODEV.
+ * Return: 0, -ENODEV, or as mig_check_lost().
  */
 int mig_check_present(struct vfio_pci_mig *mig)
 {
+	int ret = mig_check_lost(mig);
+
+	if (ret)
+		return ret;
 	if (mig_present(mig))
 		return 0;
 	vfio_pci_mig_broken(mig, "it does not answer");

@@ -117,6 +117,9 @@ static int mig_step_capture(struct vfio_pci_mig *mig)
 	struct mig_session *session = mig->session;
 	int ret;
 
+	ret = mig_check_lost(mig);
+	if (ret)
+		return ret;
 	ret = mig_session_begin_locked(session);
 	if (ret)
 		return ret;
@@ -645,6 +648,7 @@ static void mig_forget(struct vfio_pci_mig *mig)
 	mig->state = MIG_R;
 	mig->owner = MIG_DOOR_NONE;
 	mig->broken = false;
+	WRITE_ONCE(mig->lost, false);
 	mig_window_renew(mig);
 }
 

@@ -137,12 +137,18 @@ int port_rescan(void)
 bool port_has_aer(const char *bdf)
 {
 	char port[PORT_BDF_SIZE], path[128];
+	unsigned int kind;
 
 	if (!find_port(bdf, port))
 		return false;
-	snprintf(path, sizeof(path), "/sys/bus/pci_express/devices/%s:pcie402",
-		 port);
-	return !access(path, F_OK);
+	/* 2 is the service; kernels differ in what they put before it. */
+	for (kind = 0; kind < 16; kind++) {
+		snprintf(path, sizeof(path),
+			 "/sys/bus/pci_express/devices/%s:pcie%x02", port, kind);
+		if (!access(path, F_OK))
+			return true;
+	}
+	return false;
 }
 
 /* As in the kernel's drivers/pci/pcie/aer_inject.c. */

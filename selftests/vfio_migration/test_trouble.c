@@ -896,8 +896,8 @@ static int report_fatal(const struct fatal *fatal)
 }
 
 /*
- * The link has been reset, and the function with it, which its driver has not
- * been told: the state is as it was, and so is what was saved before.
+ * The link has been reset, and the function with it: the state is as it was, and
+ * so is what was saved before. But what the function was doing is lost.
  */
 static void expect_survived(struct life *life, u32 state)
 {
@@ -912,12 +912,18 @@ static void expect_survived(struct life *life, u32 state)
 		EXPECT_EQ(0, state_read(life->fd, &saved));
 		EXPECT_TRUE(state_whole(&saved));
 	}
-	/* Who does not reset it first gets an answer, whatever it is. */
 	ret = vf_set_state(&life->vf, state == VFIO_DEVICE_STATE_RUNNING ?
 			   VFIO_DEVICE_STATE_STOP : VFIO_DEVICE_STATE_RUNNING,
 			   NULL);
 	expect_prompt(began, PF_MS, "the next state");
-	th_log("the next state: %d", ret);
+	if (state == VFIO_DEVICE_STATE_RESUMING) {
+		/* It has been refused before. */
+		EXPECT_TRUE(ret < 0);
+		EXPECT_STATE(state, &life->vf);
+	} else {
+		EXPECT_EQ(-EIO, ret);
+		EXPECT_STATE(VFIO_DEVICE_STATE_ERROR, &life->vf);
+	}
 }
 
 static void suffer_fatally(const struct fatal *fatal)
@@ -960,8 +966,8 @@ static void suffer_fatally(const struct fatal *fatal)
 TH_TEST(fatal, 300, true,
 	"after an error that is fatal, of the function, its PF or the port, the "
 	"kernel resets the link under it: its user is told, it is silent, what was "
-	"saved can be read, and a reset, or closing and opening, gives a "
-	"function that works")
+	"saved can be read, the next state is ERROR, and a reset, or closing and "
+	"opening, gives a function that works")
 {
 	unsigned int n;
 
