@@ -126,10 +126,11 @@ static size_t mig_session_border(const struct mig_session *session)
 /* Make room by taking out what has been read. */
 static void mig_session_compact(struct mig_session *session)
 {
-	size_t border = mig_session_border(session);
+	size_t border;
 
 	if (session->copying)
 		return;
+	border = mig_session_border(session);
 	memmove(session->buf, session->buf + session->pos,
 		session->used - session->pos);
 	session->used -= session->pos;

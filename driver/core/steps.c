@@ -434,6 +434,22 @@ static int mig_wake(struct vfio_pci_mig *mig)
 	return min(ret, 0);
 }
 
+/* Have a device that may be asleep to oneself; undone by mig_leave(). */
+static int mig_reach(struct vfio_pci_mig *mig)
+{
+	int ret = mig_wake(mig);
+
+	if (!ret)
+		mig_device_lock(mig);
+	return ret;
+}
+
+static void mig_leave(struct vfio_pci_mig *mig)
+{
+	mig_device_unlock(mig);
+	pm_runtime_put(&mig->core.pdev->dev);
+}
+
 /**
  * mig_save_chunk_locked - have the backend write chunks
  * @mig: the device, stopped and saving; the state lock is held
@@ -449,15 +465,13 @@ int mig_save_chunk_locked(struct vfio_pci_mig *mig, struct mig_session *session)
 	lockdep_assert_held(&mig->guard->mutex);
 	if (enc->error)
 		return enc->error;
-	ret = mig_wake(mig);
+	ret = mig_reach(mig);
 	if (ret)
 		return mig_note_refusal(mig, ret, "no power");
-	mig_device_lock(mig);
 	ret = mig_fault(mig, MIG_POINT_BACKEND_SAVE);
 	if (!ret)
 		ret = mig->backend->save_chunk(mig, enc);
-	mig_device_unlock(mig);
-	pm_runtime_put(&mig->core.pdev->dev);
+	mig_leave(mig);
 	if (ret >= 0 && enc->error)
 		ret = enc->error;
 	/* What is read of a device that has gone looks like content. */
@@ -531,17 +545,15 @@ int mig_load_chunk_locked(struct vfio_pci_mig *mig, struct mig_session *session)
 	ret = mig_unload_other(mig, session);
 	if (ret)
 		return ret;
-	ret = mig_wake(mig);
+	ret = mig_reach(mig);
 	if (ret)
 		return mig_parser_fail(parser, ret, "no power");
 	session->touched = true;
 	session->touched_by = parser->sequence;
-	mig_device_lock(mig);
 	ret = mig_fault(mig, MIG_POINT_BACKEND_LOAD);
 	if (!ret)
 		ret = mig->backend->load_chunk(mig, type, payload, length);
-	mig_device_unlock(mig);
-	pm_runtime_put(&mig->core.pdev->dev);
+	mig_leave(mig);
 	if (ret)
 		return mig_parser_fail(parser, ret,
 				       "the device does not take it");
@@ -580,18 +592,16 @@ static int mig_take(struct vfio_pci_mig *mig, struct mig_session *session,
 	ktime_t began = mig_note_begin(mig, doing);
 	int ret;
 
-	ret = mig_wake(mig);
+	ret = mig_reach(mig);
 	if (ret) {
 		mig_note_taken(mig, doing, began);
 		return mig_parser_fail(&session->parser, ret, "no power");
 	}
-	mig_device_lock(mig);
 	ret = mig_fault(mig, point);
 	if (!ret)
 		ret = take(mig, &session->parser);
 	mig_shield_fill(mig);
-	mig_device_unlock(mig);
-	pm_runtime_put(&mig->core.pdev->dev);
+	mig_leave(mig);
 	mig_note_taken(mig, doing, began);
 	if (ret)
 		return mig_parser_fail(&session->parser, ret,
