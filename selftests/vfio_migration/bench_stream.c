@@ -15,7 +15,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "harness.h"
@@ -75,10 +74,7 @@ static void set_parameter(const char *module, const char *name,
 
 static double now(void)
 {
-	struct timespec time;
-
-	clock_gettime(CLOCK_MONOTONIC, &time);
-	return time.tv_sec + time.tv_nsec * 1e-9;
+	return time_ns() * 1e-9;
 }
 
 static u8 *memory(size_t size)

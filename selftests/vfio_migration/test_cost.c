@@ -14,7 +14,6 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "harness.h"
@@ -63,14 +62,6 @@ struct pair {
 static struct pair pairs[MOST];
 static unsigned int count;	/* of @pairs that take part */
 static pthread_barrier_t barrier;
-
-static u64 time_ns(void)
-{
-	struct timespec time;
-
-	clock_gettime(CLOCK_MONOTONIC, &time);
-	return time.tv_sec * 1000000000ull + time.tv_nsec;
-}
 
 static void go(struct vf *vf, u32 state)
 {

@@ -17,7 +17,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "ability.h"
@@ -141,17 +140,9 @@ static const struct way *choose_way(struct end *it, u32 *seed)
 	return way;
 }
 
-static u64 time_us(void)
-{
-	struct timespec time;
-
-	clock_gettime(CLOCK_MONOTONIC, &time);
-	return time.tv_sec * 1000000ull + time.tv_nsec / 1000;
-}
-
 static void cost_add(struct cost *cost, u64 began)
 {
-	u64 took = time_us() - began;
+	u64 took = (time_ns() - began) / 1000;
 
 	cost->calls++;
 	cost->sum += took;
@@ -172,7 +163,7 @@ static void quiet(struct end *it, u32 *seed)
 	u64 began;
 
 	it->way = choose_way(it, seed);
-	began = time_us();
+	began = time_ns();
 	if (it->way->v1)
 		ASSERT_EQ(0, v1_set_state(&it->v1, it->way->state));
 	else
@@ -182,7 +173,7 @@ static void quiet(struct end *it, u32 *seed)
 
 static void let_go(struct end *it)
 {
-	u64 began = time_us();
+	u64 began = time_ns();
 
 	if (it->way->v1)
 		ASSERT_EQ(0, v1_set_state(&it->v1, V1_R));

@@ -649,10 +649,15 @@ void sleep_ms(unsigned int ms)
 		;
 }
 
-u64 time_ms(void)
+u64 time_ns(void)
 {
 	struct timespec time;
 
 	clock_gettime(CLOCK_MONOTONIC, &time);
-	return time.tv_sec * 1000ull + time.tv_nsec / 1000000;
+	return time.tv_sec * 1000000000ull + time.tv_nsec;
+}
+
+u64 time_ms(void)
+{
+	return time_ns() / 1000000;
 }

@@ -160,5 +160,6 @@ int module_unload(const char *name);
 
 void sleep_ms(unsigned int ms);
 u64 time_ms(void);
+u64 time_ns(void);
 
 #endif /* _VFIO_MIGRATION_VFIO_H */
