@@ -47,6 +47,14 @@ static void collect_ahead(struct scene *scene)
 	EXPECT_TRUE(ahead.len);
 }
 
+/* A source that has asked its PF, and has sent ahead. */
+static void open_ahead(struct scene *scene)
+{
+	scene_open(scene, false);
+	guest_asks(scene);
+	collect_ahead(scene);
+}
+
 static void collect_rest(struct scene *scene)
 {
 	v1_go(&scene->v1, V1_S);
@@ -68,6 +76,13 @@ static int feed(struct scene *scene, const struct state *part)
 	return v1_feed(&scene->v1, part->buf, part->len, 0);
 }
 
+/* A destination that has what was sent ahead. */
+static void prepare(struct scene *scene)
+{
+	begin_resuming(scene);
+	EXPECT_EQ(0, feed(scene, &ahead));
+}
+
 /* Feed the rest, and expect what it took; then it works. */
 static void expect_rest(struct scene *scene, u64 least, u64 most)
 {
@@ -87,12 +102,9 @@ TH_TEST(ahead, 60, true,
 {
 	static struct scene scene;
 
-	scene_open(&scene, false);
-	guest_asks(&scene);
-	collect_ahead(&scene);
+	open_ahead(&scene);
 	collect_rest(&scene);
-	begin_resuming(&scene);
-	EXPECT_EQ(0, feed(&scene, &ahead));
+	prepare(&scene);
 	EXPECT_EQ((u64)1, hits(&scene, "backend-prepare"));
 	/* RESET, VLAN, multicast, frame size at least. */
 	EXPECT_LE((u64)4, hits(&scene, "pf-answer"));
@@ -108,14 +120,11 @@ TH_TEST(ahead_changed, 60, true,
 {
 	static struct scene scene;
 
-	scene_open(&scene, false);
-	guest_asks(&scene);
-	collect_ahead(&scene);
+	open_ahead(&scene);
 	mbx_ask(&scene.vf, VLAN_ADD, 100);
 	mbx_ask(&scene.vf, VLAN_REMOVE, 99);
 	collect_rest(&scene);
-	begin_resuming(&scene);
-	EXPECT_EQ(0, feed(&scene, &ahead));
+	prepare(&scene);
 	/* One VLAN more, one fewer. */
 	expect_rest(&scene, 2, 2);
 }
@@ -127,13 +136,10 @@ TH_TEST(ahead_restarted, 60, true,
 	static struct scene scene;
 	u32 multicast = MULTICAST, answer = 0;
 
-	scene_open(&scene, false);
-	guest_asks(&scene);
-	collect_ahead(&scene);
+	open_ahead(&scene);
 	vf_write(&scene.vf, VTCTRL, VTCTRL_RST);
 	collect_rest(&scene);
-	begin_resuming(&scene);
-	EXPECT_EQ(0, feed(&scene, &ahead));
+	prepare(&scene);
 	EXPECT_EQ(0, feed(&scene, &rest));
 	v1_go(&scene.v1, V1_R);
 	/* It refuses all but RESET. */
@@ -149,12 +155,9 @@ TH_TEST(ahead_pf_down, 90, true,
 	static struct scene scene;
 	u64 asked;
 
-	scene_open(&scene, false);
-	guest_asks(&scene);
-	collect_ahead(&scene);
+	open_ahead(&scene);
 	collect_rest(&scene);
-	begin_resuming(&scene);
-	EXPECT_EQ(0, feed(&scene, &ahead));
+	prepare(&scene);
 	asked = hits(&scene, "pf-answer");
 	ASSERT_TRUE(pf_set_link(scene.vf.bdf, false));
 	ASSERT_TRUE(pf_set_link(scene.vf.bdf, true));
@@ -180,9 +183,7 @@ TH_TEST(ahead_fails, 90, true,
 	char action[32];
 	unsigned int n;
 
-	scene_open(&scene, false);
-	guest_asks(&scene);
-	collect_ahead(&scene);
+	open_ahead(&scene);
 	collect_rest(&scene);
 	for (n = 0; n < sizeof(faults) / sizeof(*faults); n++) {
 		th_context("%s", faults[n].point);
@@ -196,8 +197,7 @@ TH_TEST(ahead_fails, 90, true,
 		ASSERT_EQ(0, vf_reset(&scene.vf));
 	}
 	th_context("after all");
-	begin_resuming(&scene);
-	EXPECT_EQ(0, feed(&scene, &ahead));
+	prepare(&scene);
 	expect_rest(&scene, 0, 0);
 }
 
@@ -207,11 +207,8 @@ TH_TEST(ahead_alone, 60, true,
 {
 	static struct scene scene;
 
-	scene_open(&scene, false);
-	guest_asks(&scene);
-	collect_ahead(&scene);
-	begin_resuming(&scene);
-	EXPECT_EQ(0, feed(&scene, &ahead));
+	open_ahead(&scene);
+	prepare(&scene);
 	EXPECT_EQ(-ENODATA, v1_set_state(&scene.v1, V1_R));
 	EXPECT_V1_STATE(V1_M, &scene.v1);
 	scene_fresh(&scene);
