@@ -307,9 +307,10 @@ struct mig_log {
  * @tracking: they reach it by way of mig_dirty_forward(); io_lock
  * @changed: registers in shielded ranges have changed by themselves; io_lock
  * @exposed: the user has had trapped registers in a mapping; io_lock
- * @bus_blocked: bus mastering is off behind the user's back; io_lock
+ * @bus_blocked: bus mastering is off behind the user's back, and memory
+ *	decoding is on; io_lock
  * @bus_wanted: the user's view of Bus Master Enable meanwhile; io_lock
- * @mem_forced: memory decoding was off and is on for us; io_lock
+ * @mem_forced: memory decoding is to be off again with the lock; io_lock
  * @bar: the watched BARs, mapped between open and close
  * @standin: one for each shielded page, in @backend->ranges' order
  * @nr_standins: number of @standin
@@ -450,22 +451,24 @@ int mig_window_copy(struct vfio_pci_mig *mig, size_t offset, void *data,
 		    size_t len, bool write);
 int mig_window_mmap(struct vfio_pci_mig *mig, struct vm_area_struct *vma);
 
-/* pci.c */
-void mig_device_lock(struct vfio_pci_mig *mig);
-void mig_device_unlock(struct vfio_pci_mig *mig);
+/* command.c */
+bool mig_memory_enabled(struct vfio_pci_mig *mig);
 void mig_io_lock(struct vfio_pci_mig *mig);
 void mig_io_unlock(struct vfio_pci_mig *mig);
-bool mig_memory_enabled(struct vfio_pci_mig *mig);
+void mig_device_lock(struct vfio_pci_mig *mig);
+void mig_device_unlock(struct vfio_pci_mig *mig);
 void mig_bus_block(struct vfio_pci_mig *mig);
 void mig_bus_unblock(struct vfio_pci_mig *mig);
+ssize_t mig_config_rw(struct vfio_pci_mig *mig, char __user *buf, size_t count,
+		      loff_t *ppos, bool write);
+
+/* pci.c */
 bool mig_present(struct vfio_pci_mig *mig);
 int mig_check_lost(struct vfio_pci_mig *mig);
 int mig_check_present(struct vfio_pci_mig *mig);
 int mig_wait_transactions(struct vfio_pci_mig *mig);
 void mig_wait_interrupts(struct vfio_pci_mig *mig);
 int mig_reset_function(struct vfio_pci_mig *mig);
-ssize_t mig_config_rw(struct vfio_pci_mig *mig, char __user *buf, size_t count,
-		      loff_t *ppos, bool write);
 
 /* bar.c */
 int mig_bar_init(struct vfio_pci_mig *mig);

@@ -223,6 +223,71 @@ TEST(quiet_master,
 	}
 }
 
+static bool user_memory(struct vf *vf)
+{
+	u8 byte;
+	bool on = vf_config_read(vf, PCI_COMMAND) & PCI_COMMAND_MEMORY;
+
+	ASSERT_EQ((ssize_t)1, pread(vf->fd, &byte, 1, vf->config + PCI_COMMAND));
+	EXPECT_EQ(on, !!(byte & PCI_COMMAND_MEMORY));
+	return on;
+}
+
+static void set_memory(struct vf *vf, bool on)
+{
+	u16 command = vf_config_read(vf, PCI_COMMAND) & ~PCI_COMMAND_MEMORY;
+
+	vf_config_write(vf, PCI_COMMAND,
+			command | (on ? PCI_COMMAND_MEMORY : 0));
+}
+
+static bool real_memory(struct vf *vf)
+{
+	return vf_real_command(vf) & PCI_COMMAND_MEMORY;
+}
+
+TEST(quiet_memory,
+	"Memory Space Enable: in quiet states the user reads what it has written, "
+	"and gets that with RUNNING")
+{
+	unsigned int n, before, wanted;
+	struct iommu iommu = {};
+	bool real[2];
+	struct vf vf;
+
+	vf_need_igbvf();
+	vf_open(&vf, &iommu, vf_bdf[0]);
+	/* SR-IOV says that it is 0 for a VF; QEMU's has it. */
+	for (wanted = 0; wanted < 2; wanted++) {
+		set_memory(&vf, wanted);
+		real[wanted] = real_memory(&vf);
+	}
+	for_each_quiet(n, &vf, QUIET_STATES) {
+		for (before = 0; before < 2; before++) {
+			for (wanted = 0; wanted < 2; wanted++) {
+				th_context("%s, %u then %u",
+					   state_name(quiet_states[n]), before,
+					   wanted);
+				set_memory(&vf, before);
+				go_quiet(&vf, quiet_states[n]);
+				EXPECT_EQ(!!before, user_memory(&vf));
+				set_memory(&vf, wanted);
+				EXPECT_EQ(!!wanted, user_memory(&vf));
+				ASSERT_EQ(0, vf_set_state(&vf, VFIO_DEVICE_STATE_RUNNING,
+							  NULL));
+				EXPECT_EQ(!!wanted, user_memory(&vf));
+				EXPECT_EQ(real[wanted], real_memory(&vf));
+			}
+		}
+		set_memory(&vf, true);
+		go_quiet(&vf, quiet_states[n]);
+		set_memory(&vf, false);
+		ASSERT_EQ(0, vf_reset(&vf));
+		EXPECT_EQ(false, user_memory(&vf));
+		EXPECT_EQ(real[false], real_memory(&vf));
+	}
+}
+
 TEST(quiet_master_reset,
 	"VFIO_DEVICE_RESET in a quiet state gives Bus Master Enable back as "
 	"the user has set it")
