@@ -252,27 +252,37 @@ void mig_shield_on(struct vfio_pci_mig *mig)
 }
 
 /**
- * mig_shield_fill - put the registers as the user should see them in place
+ * mig_shield_renew - the user is to see the registers as they should be now
  * @mig: the device, quiet or tracking; io_lock is held
+ *
+ * What has been written to stand-ins is lost, unless mig_shield_sync() came
+ * before. They are filled when the user touches them, which it seldom does.
  */
-void mig_shield_fill(struct vfio_pci_mig *mig)
+void mig_shield_renew(struct vfio_pci_mig *mig)
 {
-	struct mig_standin *standin;
-	unsigned int i, word;
-	__le32 *shown;
+	unsigned int i;
 
 	mig->changed = false;
 	mig_shield_zap(mig);
-	for (i = 0; i < mig->nr_standins; i++) {
-		standin = &mig->standin[i];
-		shown = page_address(standin->page);
-		for (word = 0; word < MIG_PAGE / 4; word++) {
-			standin->seen[word] =
-				mig->backend->bar_read(mig, standin->bar,
-						       standin->offset + word * 4);
-			shown[word] = cpu_to_le32(standin->seen[word]);
-		}
+	for (i = 0; i < mig->nr_standins; i++)
+		mig->standin[i].shown = false;
+}
+
+static void mig_standin_show(struct vfio_pci_mig *mig,
+			     struct mig_standin *standin)
+{
+	__le32 *shown = page_address(standin->page);
+	unsigned int word;
+
+	if (standin->shown)
+		return;
+	for (word = 0; word < MIG_PAGE / 4; word++) {
+		standin->seen[word] =
+			mig->backend->bar_read(mig, standin->bar,
+					       standin->offset + word * 4);
+		shown[word] = cpu_to_le32(standin->seen[word]);
 	}
+	standin->shown = true;
 }
 
 /**
@@ -291,7 +301,8 @@ void mig_shield_sync(struct vfio_pci_mig *mig)
 		standin = &mig->standin[i];
 		shown = page_address(standin->page);
 		/* The poller finds mostly this; big endian never does. */
-		if (!memcmp(shown, standin->seen, MIG_PAGE))
+		if (!standin->shown ||
+		    !memcmp(shown, standin->seen, MIG_PAGE))
 			continue;
 		for (word = 0; word < MIG_PAGE / 4; word++) {
 			/* A tail comes after the descriptors that it posts. */
@@ -316,10 +327,7 @@ void mig_shield_off(struct vfio_pci_mig *mig)
 {
 	lockdep_assert_held(&mig->io_lock);
 	mig->shielded = false;
-	if (mig->tracking)
-		mig_shield_fill(mig);
-	else
-		mig_shield_zap(mig);
+	mig_shield_renew(mig);
 }
 
 static struct mig_standin *mig_standin_find(struct vfio_pci_mig *mig,
@@ -351,7 +359,7 @@ void mig_shield_refresh(struct vfio_pci_mig *mig)
 	for (i = 0; i < mig->nr_standins; i++) {
 		standin = &mig->standin[i];
 		shown = page_address(standin->page);
-		for (j = 0; j < ops->nr_live; j++) {
+		for (j = 0; standin->shown && j < ops->nr_live; j++) {
 			if (ops->live[j] < standin->offset ||
 			    ops->live[j] - standin->offset >= MIG_PAGE)
 				continue;
@@ -393,15 +401,15 @@ static int mig_bar_access(struct vfio_pci_mig *mig, unsigned int bar,
 	}
 
 	mig->backend->bar_write(mig, bar, offset, *value);
-	if (standin) {
+	if (standin && standin->shown) {
 		__le32 *shown = page_address(standin->page);
 		u32 word = (offset - standin->offset) / 4;
 
 		standin->seen[word] = mig->backend->bar_read(mig, bar, offset);
 		WRITE_ONCE(shown[word], cpu_to_le32(standin->seen[word]));
-	} else if (mig->shielded || mig->changed) {
+	} else if (!standin && (mig->shielded || mig->changed)) {
 		/* Such as a reset by register: it changes shielded ones, too. */
-		mig_shield_fill(mig);
+		mig_shield_renew(mig);
 	}
 
 unlock:
@@ -517,6 +525,7 @@ static vm_fault_t mig_shield_fault(struct vm_fault *vmf)
 
 	mig->mapped = true;
 	if (standin && mig_standins_used(mig)) {
+		mig_standin_show(mig, standin);
 		pfn = page_to_pfn(standin->page);
 		ret = vmf_insert_pfn_prot(vma, vmf->address, pfn,
 					  vm_get_page_prot(vma->vm_flags));

@@ -219,12 +219,14 @@ struct mig_window {
  * @seen: content of @page that the backend knows of
  * @bar: BAR of the registers
  * @offset: where in @bar
+ * @shown: @page is up to date; otherwise the user has not got it mapped
  */
 struct mig_standin {
 	struct page *page;
 	u32 *seen;
 	u8 bar;
 	u32 offset;
+	bool shown;
 };
 
 /**
@@ -479,7 +481,7 @@ bool mig_bar_watched(struct vfio_pci_mig *mig, unsigned int index);
 bool mig_bar_mmap_possible(struct vfio_pci_mig *mig);
 void mig_shield_zap(struct vfio_pci_mig *mig);
 void mig_shield_on(struct vfio_pci_mig *mig);
-void mig_shield_fill(struct vfio_pci_mig *mig);
+void mig_shield_renew(struct vfio_pci_mig *mig);
 void mig_shield_sync(struct vfio_pci_mig *mig);
 void mig_shield_refresh(struct vfio_pci_mig *mig);
 void mig_shield_off(struct vfio_pci_mig *mig);

@@ -581,7 +581,7 @@ int mig_dirty_start(struct vfio_pci_mig *mig, bool pin)
 		mig_shield_zap(mig);
 		mig->backend->track->start(mig);
 		WRITE_ONCE(mig->tracking, true);
-		mig_shield_fill(mig);
+		mig_shield_renew(mig);
 	}
 	mig_device_unlock(mig);
 

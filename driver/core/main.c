@@ -191,7 +191,7 @@ static int mig_open_device(struct vfio_device *vdev)
 		ret = mig->backend->open(mig);
 	mig->opened = !ret;
 	if (!ret)
-		mig_shield_fill(mig);
+		mig_shield_renew(mig);
 	mig_io_unlock(mig);
 	mig_guard_unlock(mig->guard);
 	if (ret)

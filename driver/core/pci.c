@@ -192,7 +192,7 @@ int mig_reset_function(struct vfio_pci_mig *mig)
 		if (mig_fault(mig, MIG_POINT_BACKEND_RESET) ||
 		    mig->backend->reset(mig))
 			ret = -EIO;
-		mig_shield_fill(mig);
+		mig_shield_renew(mig);
 		mig_io_unlock(mig);
 	}
 	if (ret && ret != -EAGAIN)

@@ -59,7 +59,7 @@ static int mig_step_quiesce(struct vfio_pci_mig *mig)
 		ret = mig_wait_transactions(mig);
 		began = mig_note_phase(mig, "transactions", began);
 		mig_bus_block(mig);
-		mig_shield_fill(mig);
+		mig_shield_renew(mig);
 		began = mig_note_phase(mig, "stand-ins", began);
 	}
 	mig_device_unlock(mig);
@@ -100,7 +100,7 @@ static int mig_step_release(struct vfio_pci_mig *mig)
 		/* Part of it may have worked for a moment: quiet again. */
 		mig_wait_transactions(mig);
 		mig_bus_block(mig);
-		mig_shield_fill(mig);
+		mig_shield_renew(mig);
 	} else {
 		mig_shield_off(mig);
 	}
@@ -301,7 +301,7 @@ static void mig_silence(struct vfio_pci_mig *mig)
 	mig_shield_on(mig);
 	mig_bus_block(mig);
 	mig_wait_transactions(mig);
-	mig_shield_fill(mig);
+	mig_shield_renew(mig);
 	mig_device_unlock(mig);
 	mig_wait_interrupts(mig);
 }
@@ -600,7 +600,7 @@ static int mig_take(struct vfio_pci_mig *mig, struct mig_session *session,
 	ret = mig_fault(mig, point);
 	if (!ret)
 		ret = take(mig, &session->parser);
-	mig_shield_fill(mig);
+	mig_shield_renew(mig);
 	mig_leave(mig);
 	mig_note_taken(mig, doing, began);
 	if (ret)
@@ -688,7 +688,7 @@ void mig_clean_state_locked(struct vfio_pci_mig *mig, bool in_reset)
 		mig->state = MIG_ERROR;
 		mig_shield_on(mig);
 		mig_bus_block(mig);
-		mig_shield_fill(mig);
+		mig_shield_renew(mig);
 	} else {
 		mig_bus_unblock(mig);
 		mig_shield_off(mig);
