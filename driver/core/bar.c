@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * The watched BARs: trapped ranges, and ranges that are mapped while the
- * device works and shielded while it is quiet.
+ * device works and shielded while it is quiet; some of these on some devices
+ * only.
  *
  * A shielded page is replaced in the user's mappings by a *stand-in*, a page
  * of ordinary memory with the register values that the user should see. What
@@ -130,7 +131,7 @@ int mig_bar_init(struct vfio_pci_mig *mig)
 		return ret;
 
 	for (i = 0; i < mig->backend->nr_ranges; i++)
-		if (mig->backend->ranges[i].kind == VFIO_PCI_MIG_SHIELD)
+		if (mig->backend->ranges[i].kind != VFIO_PCI_MIG_TRAP)
 			pages += mig->backend->ranges[i].size / MIG_PAGE;
 
 	mig->standin = kcalloc(pages, sizeof(*mig->standin), GFP_KERNEL);
@@ -139,12 +140,13 @@ int mig_bar_init(struct vfio_pci_mig *mig)
 
 	for (i = 0; i < mig->backend->nr_ranges; i++) {
 		range = &mig->backend->ranges[i];
-		if (range->kind != VFIO_PCI_MIG_SHIELD)
+		if (range->kind == VFIO_PCI_MIG_TRAP)
 			continue;
 		for (offset = 0; offset < range->size; offset += MIG_PAGE) {
 			standin = &mig->standin[mig->nr_standins++];
 			standin->bar = range->bar;
 			standin->offset = range->offset + offset;
+			standin->direct = range->kind == VFIO_PCI_MIG_DIRECT;
 			standin->page = alloc_page(GFP_KERNEL | __GFP_ZERO);
 			standin->seen = kzalloc(MIG_PAGE, GFP_KERNEL);
 			if (!standin->page || !standin->seen) {
@@ -211,10 +213,11 @@ void mig_bar_close(struct vfio_pci_mig *mig)
 	}
 }
 
-/* Do the user's accesses to shielded ranges go to stand-ins? */
-static bool mig_standins_used(struct vfio_pci_mig *mig)
+/* Do the user's accesses to a page that can be mapped go to its stand-in? */
+static bool mig_standin_used(struct vfio_pci_mig *mig,
+			     const struct mig_standin *standin)
 {
-	return mig->shielded || mig->tracking;
+	return mig->shielded || (mig->tracking && !standin->direct);
 }
 
 /**
@@ -330,15 +333,17 @@ void mig_shield_off(struct vfio_pci_mig *mig)
 	mig_shield_renew(mig);
 }
 
+/* NULL for what is trapped. */
 static struct mig_standin *mig_standin_find(struct vfio_pci_mig *mig,
 					    unsigned int bar, u64 offset)
 {
-	unsigned int i;
+	struct mig_standin *standin = mig->standin;
+	struct mig_standin *end = standin + mig->nr_standins;
 
-	for (i = 0; i < mig->nr_standins; i++)
-		if (mig->standin[i].bar == bar &&
-		    mig->standin[i].offset == round_down(offset, MIG_PAGE))
-			return &mig->standin[i];
+	for (; standin < end; standin++)
+		if (standin->bar == bar &&
+		    standin->offset == round_down(offset, MIG_PAGE))
+			return standin->direct && !mig->direct ? NULL : standin;
 	return NULL;
 }
 
@@ -390,10 +395,10 @@ static int mig_bar_access(struct vfio_pci_mig *mig, unsigned int bar,
 		goto unlock;
 	}
 
-	standin = mig_standins_used(mig) ?
-		  mig_standin_find(mig, bar, offset) : NULL;
-	if (mig_standins_used(mig))
-		mig_shield_sync(mig);
+	standin = mig_standin_find(mig, bar, offset);
+	if (standin && !mig_standin_used(mig, standin))
+		standin = NULL;
+	mig_shield_sync(mig);
 
 	if (!write) {
 		*value = mig->backend->bar_read(mig, bar, offset);
@@ -510,6 +515,7 @@ static vm_fault_t mig_shield_fault(struct vm_fault *vmf)
 	vm_fault_t ret = VM_FAULT_SIGBUS;
 	struct mig_standin *standin;
 	unsigned long pfn;
+	bool used;
 
 	down_read(&core->memory_lock);
 	mutex_lock(&mig->io_lock);
@@ -519,12 +525,12 @@ static vm_fault_t mig_shield_fault(struct vm_fault *vmf)
 		goto unlock;
 
 	standin = mig_standin_find(mig, bar, offset);
-	if (standin ? mig_standins_used(mig) && (vmf->flags & FAULT_FLAG_REMOTE) :
-		      mig->shielded)
+	used = standin && mig_standin_used(mig, standin);
+	if (standin ? used && (vmf->flags & FAULT_FLAG_REMOTE) : mig->shielded)
 		goto unlock;
 
 	mig->mapped = true;
-	if (standin && mig_standins_used(mig)) {
+	if (used) {
 		mig_standin_show(mig, standin);
 		pfn = page_to_pfn(standin->page);
 		ret = vmf_insert_pfn_prot(vma, vmf->address, pfn,
@@ -582,6 +588,7 @@ int mig_bar_region_info(struct vfio_device *vdev, struct vfio_region_info *info,
 	struct vfio_pci_mig *mig = mig_from_vdev(vdev);
 	const struct vfio_pci_mig_backend *backend = mig->backend;
 	struct vfio_region_info_cap_sparse_mmap *sparse;
+	struct vfio_region_sparse_mmap_area *area = NULL;
 	const struct vfio_pci_mig_range *range;
 	unsigned int i, areas = 0;
 	size_t size;
@@ -607,11 +614,16 @@ int mig_bar_region_info(struct vfio_device *vdev, struct vfio_region_info *info,
 	for (i = 0; i < backend->nr_ranges; i++) {
 		range = &backend->ranges[i];
 		if (range->bar != info->index ||
-		    range->kind != VFIO_PCI_MIG_SHIELD)
+		    !mig_standin_find(mig, range->bar, range->offset))
 			continue;
-		sparse->areas[areas].offset = range->offset;
-		sparse->areas[areas].size = range->size;
-		areas++;
+		/* One area for ranges without a gap. */
+		if (area && area->offset + area->size == range->offset) {
+			area->size += range->size;
+			continue;
+		}
+		area = &sparse->areas[areas++];
+		area->offset = range->offset;
+		area->size = range->size;
 	}
 	sparse->nr_areas = areas;
 	info->flags |= VFIO_REGION_INFO_FLAG_MMAP;

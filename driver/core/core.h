@@ -123,7 +123,7 @@ enum mig_door {
 	MIG_DOOR_V2,
 };
 
-#define MIG_NOTE_REASON	160
+#define MIG_NOTE_REASON	192
 
 /**
  * struct mig_last_stream - what the last stream of a kind had in it
@@ -219,6 +219,7 @@ struct mig_window {
  * @seen: content of @page that the backend knows of
  * @bar: BAR of the registers
  * @offset: where in @bar
+ * @direct: for a range that may be VFIO_PCI_MIG_DIRECT
  * @shown: @page is up to date; otherwise the user has not got it mapped
  */
 struct mig_standin {
@@ -226,6 +227,7 @@ struct mig_standin {
 	u32 *seen;
 	u8 bar;
 	u32 offset;
+	bool direct;
 	bool shown;
 };
 
@@ -303,6 +305,7 @@ struct mig_log {
  * @resets: counts resets by the user
  * @io_lock: see above
  * @mappable: shielded ranges can be mapped; set when the device is bound
+ * @direct: so can direct ones; set when the device is opened
  * @mapped: some of a watched BAR may be in the user's page tables
  * @opened: between open and close; written with guard->mutex and io_lock
  * @shielded: the user's accesses do not reach the device; io_lock
@@ -346,6 +349,7 @@ struct vfio_pci_mig {
 
 	struct mutex io_lock;	/* backend callbacks */
 	bool mappable;
+	bool direct;
 	bool mapped;
 	bool opened;
 	bool shielded;

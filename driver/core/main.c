@@ -140,6 +140,22 @@ void vfio_pci_mig_set_chunks(struct vfio_pci_mig *mig, u32 count, u64 bytes)
 }
 EXPORT_SYMBOL_GPL(vfio_pci_mig_set_chunks);
 
+/**
+ * vfio_pci_mig_map_direct - direct ranges can be read back from this device
+ * @mig: the device; called from @open
+ *
+ * Without a call, they are trapped.
+ *
+ * Return: are they mapped? Not on hosts where nothing is.
+ */
+bool vfio_pci_mig_map_direct(struct vfio_pci_mig *mig)
+{
+	lockdep_assert_held(&mig->io_lock);
+	mig->direct = mig_bar_mmap_possible(mig);
+	return mig->direct;
+}
+EXPORT_SYMBOL_GPL(vfio_pci_mig_map_direct);
+
 static void mig_close_backend(struct vfio_pci_mig *mig)
 {
 	mig_guard_lock(mig->guard);
@@ -184,6 +200,7 @@ static int mig_open_device(struct vfio_device *vdev)
 	mig_io_lock(mig);
 	mig->shielded = false;
 	mig->exposed = false;
+	mig->direct = false;
 	mig->bus_blocked = false;
 	mig_fault_answer(mig);
 	ret = mig_fault(mig, MIG_POINT_BACKEND_OPEN);

@@ -22,10 +22,15 @@ struct vfio_pci_mig;
  *	working. While it is quiet, or dirty pages are tracked, accesses by
  *	mmap and by read/write reach @bar_read and @bar_write only, never the
  *	device. For rings and doorbells: costs nothing while no migration runs.
+ * @VFIO_PCI_MIG_DIRECT: where @open has said so by vfio_pci_mig_map_direct(),
+ *	it is as if shielded, but stays the user's while dirty pages are
+ *	tracked: nothing there may tell the device where to write. Where it has
+ *	not, it is trapped. For what can be read back from some devices only.
  */
 enum vfio_pci_mig_range_kind {
 	VFIO_PCI_MIG_TRAP,
 	VFIO_PCI_MIG_SHIELD,
+	VFIO_PCI_MIG_DIRECT,
 };
 
 /**
@@ -188,6 +193,7 @@ bool vfio_pci_mig_quiet(struct vfio_pci_mig *mig);
 void vfio_pci_mig_set_features(struct vfio_pci_mig *mig, u64 required,
 			       u64 optional, u64 known);
 void vfio_pci_mig_set_chunks(struct vfio_pci_mig *mig, u32 count, u64 bytes);
+bool vfio_pci_mig_map_direct(struct vfio_pci_mig *mig);
 __printf(2, 3)
 void vfio_pci_mig_describe(struct vfio_pci_mig *mig, const char *fmt, ...);
 bool vfio_pci_mig_tracking(struct vfio_pci_mig *mig);

@@ -6,7 +6,8 @@
  *  - queues go off before bus mastering: without it, a VF that fetches loses
  *    the frame and consumes the descriptor;
  *  - EICR and (outside of the mailbox emulation) V2PMAILBOX are never read:
- *    that clears them;
+ *    that clears them; but for EICR where the guest has its page, of which
+ *    we have heard nothing, and then what it had is raised again;
  *  - a register read after the last poll flushes posted writes, and pushes
  *    write-backs and MSIs of the function before it (PCIe ordering);
  *  - causes that were latched or throttled cannot be read: release raises the
@@ -156,6 +157,32 @@ static int igbvf_ring_off(struct igbvf *vf, unsigned int ring)
 	return igbvf_wait_enable(vf, ring, false);
 }
 
+/* If the guest has their page, this is how it has set the interrupts up. */
+static void igbvf_interrupts_capture(struct igbvf *vf)
+{
+	unsigned int reg;
+
+	if (!vf->direct)
+		return;
+	for (reg = 0; reg < IGBVF_IRQ_REGS; reg++) {
+		if (igbvf_irq_offset[reg] < IGBVF_INTERRUPTS)
+			continue;
+		vf->hw.irq[reg] = igbvf_rd(vf, igbvf_irq_offset[reg]) &
+				  igbvf_irq_mask[reg];
+		vf->guest.irq[reg] = vf->hw.irq[reg];
+	}
+	vf->guest.eims = igbvf_rd(vf, IGBVF_EIMS) & IGBVF_VECTOR_MASK;
+	vf->unmasked = 0;
+}
+
+static void igbvf_interrupts_off(struct igbvf *vf)
+{
+	igbvf_wr(vf, IGBVF_EIMC, IGBVF_VECTOR_MASK);
+	vf->hw.eims = 0;
+	if (vf->direct)
+		vf->raised = igbvf_rd(vf, IGBVF_EICR) & IGBVF_VECTOR_MASK;
+}
+
 /* All rings are off and everything has landed: this is how far they got. */
 static void igbvf_rings_landed(struct igbvf *vf)
 {
@@ -247,8 +274,8 @@ int igbvf_quiesce(struct vfio_pci_mig *mig)
 		}
 	}
 
-	igbvf_wr(vf, IGBVF_EIMC, IGBVF_VECTOR_MASK);
-	vf->hw.eims = 0;
+	igbvf_interrupts_capture(vf);
+	igbvf_interrupts_off(vf);
 	igbvf_rings_landed(vf);
 	vf->kick = vf->raised;
 	vf->restart = false;
@@ -493,6 +520,7 @@ int igbvf_reset(struct vfio_pci_mig *mig)
 	memset(&vf->pf, 0, sizeof(vf->pf));
 	memset(vf->stats_offset, 0, sizeof(vf->stats_offset));
 	vf->raised = 0;
+	vf->unmasked = 0;
 	vf->kick = 0;
 	vf->link = 0;
 	vf->restart = false;

@@ -153,6 +153,7 @@ struct igbvf_pf_log {
  * @heads_writable: ring heads can be set while a queue is off
  * @heads_kept: ring heads survive switching a queue off and on
  * @mask_readable: EIMS reads as the interrupt mask
+ * @interrupts_readable: so do the other registers of its page
  * @tails_latched: a tail that is written while a queue is off counts later
  * @start_over: not the hardware's: the guest may be asked to start over
  */
@@ -160,6 +161,7 @@ struct igbvf_ability {
 	bool heads_writable;
 	bool heads_kept;
 	bool mask_readable;
+	bool interrupts_readable;
 	bool tails_latched;
 	bool start_over;
 };
@@ -221,9 +223,14 @@ struct igbvf_track {
  * @mig: the core's part
  * @io: BAR0
  * @can: what the hardware can do
- * @hw: registers as the hardware has them; rings only while quiet or tracked
+ * @hw: registers as the hardware has them; rings, and interrupts if @direct,
+ *	only while quiet; rings if tracked, too
  * @guest: registers as the guest should see them; rings likewise
- * @raised: vectors that the guest has raised by EICS and not acknowledged
+ * @direct: the guest has the page with the interrupt registers, and they can
+ *	be read back
+ * @raised: vectors that the guest has raised by EICS and not acknowledged; if
+ *	@direct, only while quiet
+ * @unmasked: if @direct: vectors that the guest has unmasked while quiet
  * @kick: vectors to raise on release
  * @link: IGBVF_STATUS_LINK bits of STATUS when the device became quiet
  * @restart: the guest wrote VTCTRL.RST while the device was quiet
@@ -241,7 +248,9 @@ struct igbvf {
 	struct igbvf_ability can;
 	struct igbvf_regs hw;
 	struct igbvf_regs guest;
+	bool direct;
 	u32 raised;
+	u32 unmasked;
 	u32 kick;
 	u32 link;
 	bool restart;

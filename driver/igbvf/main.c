@@ -36,21 +36,28 @@ static int igbvf_open(struct vfio_pci_mig *mig)
 }
 
 /*
- * Page 0 (mailbox, statistics) must be emulated, page 1 (interrupts) cannot
- * be read back. Rings and doorbells are left to the guest while it runs.
+ * Page 0 (mailbox, statistics) must be emulated; page 1 (interrupts) where it
+ * cannot be read back, as in QEMU. Rings and doorbells are left to the guest
+ * while it runs.
  */
 static const struct vfio_pci_mig_range igbvf_ranges[] = {
 	{
 		.bar = IGBVF_BAR,
 		.kind = VFIO_PCI_MIG_TRAP,
 		.offset = 0,
-		.size = IGBVF_TRAP_SIZE,
+		.size = IGBVF_INTERRUPTS,
+	},
+	{
+		.bar = IGBVF_BAR,
+		.kind = VFIO_PCI_MIG_DIRECT,
+		.offset = IGBVF_INTERRUPTS,
+		.size = IGBVF_QUEUES - IGBVF_INTERRUPTS,
 	},
 	{
 		.bar = IGBVF_BAR,
 		.kind = VFIO_PCI_MIG_SHIELD,
-		.offset = IGBVF_TRAP_SIZE,
-		.size = IGBVF_BAR_SIZE - IGBVF_TRAP_SIZE,
+		.offset = IGBVF_QUEUES,
+		.size = IGBVF_BAR_SIZE - IGBVF_QUEUES,
 	},
 };
 

@@ -34,6 +34,11 @@ module_param_named(tails_latched, igbvf_force_tails_latched, int, 0644);
 MODULE_PARM_DESC(tails_latched,
 		 "A queue that is off keeps a tail written to it: 1, 0, -1 (default)");
 
+static int igbvf_map_interrupts = -1;
+module_param_named(map_interrupts, igbvf_map_interrupts, int, 0644);
+MODULE_PARM_DESC(map_interrupts,
+		 "Leave the page with the interrupt mask to the guest: 1, 0, -1 where it was tried out that it reads back (default)");
+
 static bool igbvf_start_over = true;
 module_param_named(start_over, igbvf_start_over, bool, 0644);
 MODULE_PARM_DESC(start_over,
@@ -41,6 +46,17 @@ MODULE_PARM_DESC(start_over,
 
 #define IGBVF_TRY_LEN	128	/* bytes: 8 descriptors */
 #define IGBVF_TRY_INDEX	5
+
+/* Nothing is unmasked meanwhile; what is routed to vectors is never raised. */
+static const u32 igbvf_try_value[IGBVF_IRQ_REGS] = {
+	[IGBVF_IRQ_EIAC]	= BIT(0) | BIT(2),
+	[IGBVF_IRQ_EIAM]	= BIT(1) | BIT(2),
+	[IGBVF_IRQ_EITR0]	= 0x10,
+	[IGBVF_IRQ_EITR1]	= 0x20,
+	[IGBVF_IRQ_EITR2]	= 0x40,
+	[IGBVF_IRQ_IVAR0]	= 0x8081,
+	[IGBVF_IRQ_IVAR_MISC]	= 0x82,
+};
 
 static bool igbvf_answer(int forced, bool found)
 {
@@ -99,6 +115,26 @@ static bool igbvf_try_mask(struct igbvf *vf)
 	return (mask & IGBVF_VECTOR_MASK) == BIT(0);
 }
 
+/*
+ * Do the others of that page, too? Only to be asked of hardware whose mask
+ * does: in QEMU some would reach the PF, and stay there.
+ */
+static bool igbvf_try_interrupts(struct igbvf *vf)
+{
+	unsigned int reg;
+	bool same = true;
+
+	for (reg = 0; reg < IGBVF_IRQ_REGS; reg++) {
+		if (igbvf_irq_offset[reg] < IGBVF_INTERRUPTS)
+			continue;
+		igbvf_wr(vf, igbvf_irq_offset[reg], igbvf_try_value[reg]);
+		same &= igbvf_rd(vf, igbvf_irq_offset[reg]) ==
+			igbvf_try_value[reg];
+		igbvf_wr(vf, igbvf_irq_offset[reg], 0);
+	}
+	return same;
+}
+
 static void igbvf_try(struct igbvf *vf, struct igbvf_ability *can)
 {
 	static const unsigned int rings[] = { IGBVF_RX1, IGBVF_TX1 };
@@ -122,6 +158,8 @@ static void igbvf_try(struct igbvf *vf, struct igbvf_ability *can)
 				   igbvf_try_kept(vf, rings[i]);
 	}
 	can->mask_readable = igbvf_try_mask(vf);
+	can->interrupts_readable = can->mask_readable &&
+				   igbvf_try_interrupts(vf);
 }
 
 /**
@@ -150,6 +188,10 @@ void igbvf_probe_ability(struct igbvf *vf)
 	can.tails_latched = igbvf_answer(READ_ONCE(igbvf_force_tails_latched),
 					 can.tails_latched);
 	can.start_over = READ_ONCE(igbvf_start_over);
+	/* A forced answer about the mask is one for tests, and may be wrong. */
+	vf->direct = igbvf_answer(READ_ONCE(igbvf_map_interrupts),
+				  can.interrupts_readable) &&
+		     vfio_pci_mig_map_direct(vf->mig);
 
 	required = can.heads_kept ? IGBVF_FEATURE_HEADS :
 				    IGBVF_FEATURE_START_OVER;
@@ -163,11 +205,12 @@ void igbvf_probe_ability(struct igbvf *vf)
 	vfio_pci_mig_set_features(vf->mig, required, optional, known);
 	vf->can = can;
 	vfio_pci_mig_describe(vf->mig,
-			      "ring heads %s and %s, mask %s, tails of idle queues %s, pages of %lu: %s",
+			      "ring heads %s and %s, mask %s, tails of idle queues %s, pages of %lu, interrupts %s: %s",
 			      can.heads_writable ? "writable" : "read-only",
 			      can.heads_kept ? "kept" : "not kept",
 			      can.mask_readable ? "readable" : "unreadable",
 			      can.tails_latched ? "latched" : "ignored", page,
+			      vf->direct ? "mapped" : "trapped",
 			      can.heads_writable && can.heads_kept ?
 			      "rings migrate as they are" : can.start_over ?
 			      "the guest is asked to start its rings over" :

@@ -222,12 +222,17 @@ static u32 igbvf_read_page1(struct igbvf *vf, u32 offset)
 	bool quiet = vfio_pci_mig_quiet(vf->mig);
 	u32 mask, *shadow;
 
+	/* The guest has the page: what we know of it may be old. */
+	if (vf->direct && !quiet)
+		return igbvf_rd(vf, offset);
 	/*
 	 * What QEMU answers for EIMS is the last value written, not the mask;
-	 * so the guest is shown what the datasheet says.
+	 * so the guest is shown what the datasheet says. In a stand-in a write
+	 * of the same value must be a change, see igbvf_mask_quiet().
 	 */
 	if (offset == IGBVF_EIMS)
-		return vf->guest.eims;
+		return vf->guest.eims |
+		       (vf->direct ? IGBVF_EIMS_UNTOUCHED : 0);
 	if (offset == IGBVF_EICR)
 		vf->raised = 0;
 	if (!quiet)
@@ -238,6 +243,17 @@ static u32 igbvf_read_page1(struct igbvf *vf, u32 offset)
 	return shadow ? *shadow : 0;
 }
 
+/*
+ * A stand-in tells what was written to EIMS and to EIMC, not in which order,
+ * nor how often. So what has been unmasked in quiet stays so: an interrupt too
+ * many is harmless, one that is lost is not.
+ */
+static void igbvf_mask_quiet(struct igbvf *vf, u32 set, u32 clear)
+{
+	vf->unmasked |= set & IGBVF_VECTOR_MASK;
+	vf->guest.eims = (vf->guest.eims & ~clear) | vf->unmasked;
+}
+
 static void igbvf_write_page1(struct igbvf *vf, u32 offset, u32 value)
 {
 	bool quiet = vfio_pci_mig_quiet(vf->mig);
@@ -245,10 +261,16 @@ static void igbvf_write_page1(struct igbvf *vf, u32 offset, u32 value)
 
 	switch (offset) {
 	case IGBVF_EIMS:
-		vf->guest.eims |= value & IGBVF_VECTOR_MASK;
+		if (vf->direct && quiet)
+			igbvf_mask_quiet(vf, value, 0);
+		else
+			vf->guest.eims |= value & IGBVF_VECTOR_MASK;
 		break;
 	case IGBVF_EIMC:
-		vf->guest.eims &= ~value;
+		if (vf->direct && quiet)
+			igbvf_mask_quiet(vf, 0, value);
+		else
+			vf->guest.eims &= ~value;
 		break;
 	case IGBVF_EICS:
 		vf->raised |= value & IGBVF_VECTOR_MASK;
@@ -285,9 +307,9 @@ u32 igbvf_bar_read(struct vfio_pci_mig *mig, unsigned int bar, u32 offset)
 	struct igbvf *vf = igbvf_from_mig(mig);
 	unsigned int ring, reg;
 
-	if (offset < 0x1000)
+	if (offset < IGBVF_INTERRUPTS)
 		return igbvf_read_page0(vf, offset);
-	if (offset < IGBVF_TRAP_SIZE)
+	if (offset < IGBVF_QUEUES)
 		return igbvf_read_page1(vf, offset);
 	if (!vfio_pci_mig_quiet(mig) && !vfio_pci_mig_tracking(mig))
 		return igbvf_rd(vf, offset);
@@ -312,9 +334,9 @@ void igbvf_bar_write(struct vfio_pci_mig *mig, unsigned int bar, u32 offset,
 	struct igbvf *vf = igbvf_from_mig(mig);
 	unsigned int ring, reg;
 
-	if (offset < 0x1000)
+	if (offset < IGBVF_INTERRUPTS)
 		igbvf_write_page0(vf, offset, value);
-	else if (offset < IGBVF_TRAP_SIZE)
+	else if (offset < IGBVF_QUEUES)
 		igbvf_write_page1(vf, offset, value);
 	else if (!vfio_pci_mig_quiet(mig) && !vfio_pci_mig_tracking(mig))
 		igbvf_wr(vf, offset, value);

@@ -40,9 +40,10 @@
 #define IGBVF_GORLBC		0x0f48
 #define IGBVF_GOTLBC		0x0f50
 
-/* Page 1: interrupts. Trapped, since the mask cannot be read back. */
+/* Page 1: interrupts. Trapped where the mask cannot be read back. */
 #define IGBVF_EICS		0x1520	/* W: raise */
-#define IGBVF_EIMS		0x1524	/* W: unmask */
+#define IGBVF_EIMS		0x1524	/* W: unmask; R: mask, in QEMU not */
+#define  IGBVF_EIMS_UNTOUCHED	BIT(31)	/* reserved: see igbvf_read_page1() */
 #define IGBVF_EIMC		0x1528	/* W: mask */
 #define IGBVF_EIAC		0x152c
 #define IGBVF_EIAM		0x1530
@@ -65,7 +66,8 @@
 #define  IGBVF_RXDCTL_RESET	0x00010000	/* WTHRESH 1 */
 
 #define IGBVF_BAR		0
-#define IGBVF_TRAP_SIZE		0x2000
+#define IGBVF_INTERRUPTS	0x1000
+#define IGBVF_QUEUES		0x2000
 #define IGBVF_BAR_SIZE		0x4000
 
 #endif /* _IGBVF_REGS_H */

@@ -487,6 +487,7 @@ int igbvf_load(struct vfio_pci_mig *mig, const struct mig_parser *state)
 	vf->mbx = mbx;
 	vf->raised = kick;
 	vf->kick = kick;
+	vf->unmasked = 0;
 	vf->link = link;
 	vf->restart = flags & IGBVF_MBX_RESTART;
 	ret = igbvf_answers(vf);

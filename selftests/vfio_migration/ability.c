@@ -14,7 +14,7 @@
 
 static const char * const names[] = {
 	"heads_writable", "heads_kept", "mask_readable", "tails_latched",
-	"start_over",
+	"start_over", "map_interrupts",
 };
 
 static char kept[ARRAY_SIZE(names)][16];

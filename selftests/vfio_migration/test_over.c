@@ -19,7 +19,8 @@
 #include "vfio.h"
 
 #define LIKE_QEMU	\
-	"heads_writable=1 heads_kept=1 mask_readable=0 tails_latched=1 start_over=Y"
+	"heads_writable=1 heads_kept=1 mask_readable=0 tails_latched=1 " \
+	"start_over=Y map_interrupts=-1"
 #define NOT_KEPT	"heads_kept=0"
 
 /* In IDENTITY. */
