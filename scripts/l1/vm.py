@@ -3,6 +3,7 @@
 
 import asyncio
 import contextlib
+import shutil
 import time
 from pathlib import Path
 from typing import NamedTuple
@@ -87,6 +88,12 @@ class Vm:
         """A file of this VM's in the job directory: console, report, qemu, trace."""
         return lab.JOB / f"{self.name}.{kind}"
 
+    def trace(self) -> Path:
+        """What QEMU traces. In memory while it runs: a line in the job directory, which is the host's,
+        takes milliseconds, and a card that is traced would have a longer downtime than another."""
+        kept = self.file("trace")
+        return kept if kept.exists() else lab.RUN / kept.name
+
     def said(self) -> str:
         """What QEMU wrote to its stderr, apart from warnings."""
         lines = lab.read_text(self.file("qemu")).splitlines()
@@ -102,7 +109,7 @@ class Vm:
                 "-chardev", f"file,id=report,path={self.file('report')}",
                 "-device", "virtio-serial-pci", "-device", "virtserialport,chardev=report",
                 "-qmp", f"unix:{socket},server=on,wait=off",
-                "-msg", "timestamp=on", "-D", str(self.file("trace")), *traces,
+                "-msg", "timestamp=on", "-D", str(self.trace()), *traces,
                 *(["-incoming", "defer", "-S"] if self.incoming else [])]
 
     async def start(self) -> "Vm":
@@ -110,6 +117,7 @@ class Vm:
         lab.RUN.mkdir(parents=True, exist_ok=True)
         socket = lab.RUN / f"{self.name}.qmp"
         socket.unlink(missing_ok=True)      # another script's, that ran here before
+        self.file("trace").unlink(missing_ok=True)
         line = self._line(socket)
         self.file("cmdline").write_text(" ".join(line) + "\n")
         with open(self.file("qemu"), "wb") as log:
@@ -195,7 +203,7 @@ class Vm:
                       for event in self.events if event.name == "VFIO_MIGRATION"]
         else:
             states = [(when - self._ahead, state)
-                      for when, state in emulator.traced_states(self.file("trace"))]
+                      for when, state in emulator.traced_states(self.trace())]
         return [(when, state) for when, state in states if when >= since]
 
     async def kill(self) -> None:
@@ -217,6 +225,8 @@ class Vm:
     async def _gone(self) -> None:
         if self._process:
             await asyncio.wait_for(self._process.wait(), QUIT_LIMIT)
+        if self.trace().exists() and self.trace() != self.file("trace"):
+            shutil.move(self.trace(), self.file("trace"))
         # Taken first: two tasks may come here at once, and a monitor can be
         # disconnected only once.
         watcher, self._watcher = self._watcher, None
