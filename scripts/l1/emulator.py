@@ -21,12 +21,16 @@ class Emulator(NamedTuple):
     program: tuple      # how to start it in L1
     migratable: str     # what makes a vfio-pci device migratable
     has_events: bool    # says each change of a device's state as an event
-    has_switchover: bool    # can be told the bandwidth for the last stage
+    has_switchover: bool    # can be told the bandwidth for the last stage, and waits until the device is prepared
 
     def parameters(self, downtime_limit_ms: int, bandwidth: int, max_bandwidth: int) -> dict:
         """Arguments of migrate-set-parameters."""
         told = {"avail_switchover_bandwidth": bandwidth} if self.has_switchover else {}
         return {"downtime_limit": downtime_limit_ms, "max_bandwidth": max_bandwidth, **told}
+
+    def capabilities(self) -> dict:
+        """Of both sides: the guest is not stopped before the destination has taken what is sent ahead."""
+        return {"switchover-ack": True} if self.has_switchover else {}
 
 
 # Without dirty_tracking=Y of our module: asking the IOMMU before the guest is

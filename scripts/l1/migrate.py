@@ -97,7 +97,7 @@ class Attempt:
 
     async def _prepare(self) -> str:
         """Set both sides up; returns the address for the source."""
-        await self._set_up({"events": True, "return-path": True})
+        await self._set_up({"events": True, "return-path": True, **self.source.qemu.capabilities()})
         path = lab.RUN / f"{self.destination.name}.migrate"
         await self.destination.do("migrate-incoming", uri=f"unix:{path}")
         if self._relay:
@@ -182,7 +182,7 @@ class Attempt:
             "downtime_ms": answer.get("downtime"), "total_ms": answer.get("total-time"),
             "setup_ms": answer.get("setup-time"),
             "device_bytes": (answer.get("vfio", {}).get("transferred") if self.source.qemu.has_events
-                             else emulator.traced_bytes(self.source.file("trace"))),
+                             else emulator.traced_bytes(self.source.trace())),
             "ram_bytes": ram.get("transferred"), "ram_downtime_bytes": ram.get("downtime-bytes"),
             "ram_syncs": ram.get("dirty-sync-count")}
 
