@@ -47,6 +47,7 @@ class Scene:
         if nic == NO_CARD:
             self._parameters += " lab_card=none"
         self._vms: list[Vm] = []
+        self._before: dict = {}         # parameters of the driver, to be put back
 
     @property
     def guest(self) -> Vm:
@@ -67,6 +68,8 @@ class Scene:
             self.nics = [Nic.emulated(letter, tap, MODELS[self._kind])
                          for letter, tap in zip("AB", setup.emulated())]
             return
+        setup.load(self._driver)
+        self._before = setup.parameters()
         self.vfs = setup.virtual_functions(self._driver, self._settings)
         setup.peer()
         more = self.qemu.migratable if self._driver == setup.OURS else ""
@@ -178,3 +181,4 @@ class Scene:
         for vm in self._vms:
             with contextlib.suppress(lab.LabError):
                 await vm.quit()
+        setup.put_back(self._before)

@@ -147,13 +147,18 @@ def _virtual_function(letter: str, pf: str, name: str, driver: str, count: int) 
     return vf
 
 
+def load(driver: str) -> None:
+    """The modules that a VF with this driver needs."""
+    sh("modprobe", "-a", "igb", "vfio_iommu_type1")
+    sh("modprobe", driver)
+
+
 def virtual_functions(driver: str = OURS, settings: tuple = (), count: int = 1) -> list[Vf]:
     """VF A and VF B, bound to the driver, which is given parameters (NAME=VALUE) before.
 
     count: VFs of each PF that are made and bound; the others have no letter.
     """
-    sh("modprobe", "-a", "igb", "vfio_iommu_type1")
-    sh("modprobe", driver)
+    load(driver)
     set_parameters(settings)
     names = [_up(pf) for pf in lab.PFS]
     return [_virtual_function(letter, pf, name, driver, count)
