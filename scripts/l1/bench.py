@@ -32,8 +32,9 @@ REPORT = lab.JOB / "bench.txt"
 STREAM = "/artifacts/bin/stream_bench"
 STREAM_LIMIT = 600
 
-# For the short form. A packet needs a doorbell at most, and an interrupt serves several.
-MOST_MMIO_EXITS = 1.0   # per packet
+# For the short form. A packet needs one interrupt at most, after which the mask is written: 1. A doorbell that is
+# trapped would be one more.
+MOST_MMIO_EXITS = {measure_path.OURS: 1.5, measure_path.MAPPED: 0.05}   # per packet
 
 
 class Part(NamedTuple):
@@ -67,8 +68,7 @@ def _show_stream(raw: dict) -> list[str]:
 PARTS = {"downtime": Part(lambda repeat: asyncio.run(measure_downtime.measure(repeat)),
                           measure_downtime.show, measure_downtime.goals),
          "arcs": Part(lambda repeat: measure_costs.measure_one(), measure_costs.show_one),
-         "path": Part(lambda repeat: asyncio.run(measure_path.measure(repeat)),
-                      measure_path.show, measure_path.goals),
+         "path": Part(measure_path.measure, measure_path.show, measure_path.goals),
          "many": Part(measure_costs.measure_many, measure_costs.show_many),
          "stream": Part(_stream, _show_stream)}
 
@@ -95,11 +95,11 @@ def _short() -> int:
     raw = {"arcs": measure_costs.measure_one()}
     tap.result("arcs: a save reads each live register once, other steps access the device as often as they did",
                measure_costs.faults(raw["arcs"]), measure_costs.show_one(raw["arcs"]))
-    raw["path"] = asyncio.run(measure_path.measure(1, (measure_path.STOCK, measure_path.OURS)))
-    exits = raw["path"][measure_path.OURS][0]["mmio_exits"]
-    tap.result("path: registers that a packet needs are not trapped",
-               [f"{exits:.2f} exits to QEMU per packet"] if exits > MOST_MMIO_EXITS else [],
-               measure_path.show(raw["path"]))
+    raw["path"] = asyncio.run(measure_path.measure_guest(1, tuple(MOST_MMIO_EXITS)))
+    exits = {name: raw["path"][name][0]["mmio_exits"] for name in MOST_MMIO_EXITS}
+    tap.result("path: of the registers that a packet needs only the interrupt mask is trapped, where it is unreadable",
+               [f"{name}: {exits[name]:.3f} exits to QEMU per packet" for name, most in MOST_MMIO_EXITS.items()
+                if exits[name] > most], measure_path.show_guest(raw["path"]))
     RAW.write_text(json.dumps(raw, indent=1) + "\n")
     return tap.plan()
 
