@@ -116,7 +116,7 @@ static void *igbvf_mapped(struct vfio_pci_device *device, u32 offset)
 {
 	void *bar = device->bars[IGBVF_BAR].vaddr;
 
-	return bar && offset >= IGBVF_TRAP_SIZE ? bar + offset : NULL;
+	return bar && offset >= IGBVF_QUEUES ? bar + offset : NULL;
 }
 
 static u32 igbvf_read(struct vfio_pci_device *device, u32 offset)
