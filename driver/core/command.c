@@ -115,7 +115,7 @@ static bool mig_bus_master(struct pci_dev *pdev)
 
 /**
  * mig_bus_block - switch bus mastering off behind the user's back
- * @mig: the device; io_lock is held
+ * @mig: the device; io_lock is held by mig_io_lock()
  *
  * The last line of quiet: without bus mastering the function can neither DMA
  * nor send an MSI, whatever the user writes to it. Only to be called when the
@@ -149,15 +149,19 @@ void mig_bus_unblock(struct vfio_pci_mig *mig)
 		pci_set_master(mig->core.pdev);
 }
 
-/* Not if it is so already: most writes are for what the user sees only. */
+/*
+ * Not if it is so already: most writes are for what the user sees only. Not as
+ * the user either: that waits for a reset by sysfs, and the end of the reset for
+ * io_lock. What is written meanwhile is lost, but we know it.
+ */
 static int mig_command_low(struct pci_dev *pdev, u8 value)
 {
 	u8 now;
-	int ret = pci_user_read_config_byte(pdev, PCI_COMMAND, &now);
+	int ret = pci_read_config_byte(pdev, PCI_COMMAND, &now);
 
 	if (ret || now == value)
 		return ret;
-	return pci_user_write_config_byte(pdev, PCI_COMMAND, value);
+	return pci_write_config_byte(pdev, PCI_COMMAND, value);
 }
 
 /*
@@ -211,6 +215,7 @@ static ssize_t mig_config_write(struct vfio_pci_mig *mig, char __user *buf,
 	loff_t pos = *ppos & VFIO_PCI_OFFSET_MASK;
 	size_t before = PCI_COMMAND - pos;
 	ssize_t done = 0, ret;
+	int ours;
 
 	if (pos > PCI_COMMAND || pos + count <= PCI_COMMAND)
 		return vfio_pci_core_write(&mig->core.vdev, buf, count, ppos);
@@ -226,12 +231,16 @@ static ssize_t mig_config_write(struct vfio_pci_mig *mig, char __user *buf,
 		++*ppos;
 		++done;
 	}
+	ours = ret;
 	if (ret >= 0 && done < count) {
 		ret = vfio_pci_core_write(&mig->core.vdev, buf + done,
 					  count - done, ppos);
 		if (ret > 0)
 			done += ret;
 	}
+	/* Quiet may have begun in between: then it is as if it had before. */
+	if (!ours)
+		mig_command_write(mig, (u8 __user *)buf + before);
 	return done ? done : ret;
 }
 
