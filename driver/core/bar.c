@@ -12,7 +12,7 @@
  * written (dirty.c).
  *
  * Who wants to map the page for peer DMA must not get a stand-in, nor leave the
- * real page in the user's page tables while stand-ins are used. Both are refused: the fault
+ * real page in the user's page tables while its stand-in is used. Both are refused: the fault
  * of such a request (FAULT_FLAG_REMOTE), and by vfio's type1 IOMMU itself a
  * stand-in that is mapped already, since it is not PageReserved. A VMM that
  * maps BARs for peers while RESUMING is told so, and goes on without.
@@ -256,10 +256,11 @@ void mig_shield_on(struct vfio_pci_mig *mig)
 
 /**
  * mig_shield_renew - the user is to see the registers as they should be now
- * @mig: the device, quiet or tracking; io_lock is held
+ * @mig: the device; io_lock is held
  *
  * What has been written to stand-ins is lost, unless mig_shield_sync() came
- * before. They are filled when the user touches them, which it seldom does.
+ * before, and mig_shield_zap() before that. They are filled when the user
+ * touches them, which it seldom does.
  */
 void mig_shield_renew(struct vfio_pci_mig *mig)
 {
@@ -288,9 +289,22 @@ static void mig_standin_show(struct vfio_pci_mig *mig,
 	standin->shown = true;
 }
 
+/* The user wrote there: it shall read what the backend makes of it. */
+static void mig_standin_answer(struct vfio_pci_mig *mig,
+			       struct mig_standin *standin, unsigned int word)
+{
+	__le32 *shown = page_address(standin->page);
+	u32 value = mig->backend->bar_read(mig, standin->bar,
+					   standin->offset + word * 4);
+
+	if (cmpxchg(&shown[word], cpu_to_le32(standin->seen[word]),
+		    cpu_to_le32(value)) == cpu_to_le32(standin->seen[word]))
+		standin->seen[word] = value;
+}
+
 /**
  * mig_shield_sync - tell the backend what the user wrote into stand-ins
- * @mig: the device, quiet or tracking; io_lock is held
+ * @mig: the device; io_lock is held
  */
 void mig_shield_sync(struct vfio_pci_mig *mig)
 {
@@ -316,6 +330,8 @@ void mig_shield_sync(struct vfio_pci_mig *mig)
 			mig->backend->bar_write(mig, standin->bar,
 						standin->offset + word * 4,
 						value);
+			if (standin->direct)
+				mig_standin_answer(mig, standin, word);
 		}
 	}
 }
@@ -357,26 +373,16 @@ void mig_shield_refresh(struct vfio_pci_mig *mig)
 {
 	const struct vfio_pci_mig_track_ops *ops = mig->backend->track;
 	struct mig_standin *standin;
-	unsigned int i, j, word;
-	__le32 *shown;
-	u32 value;
+	unsigned int i, j;
 
 	for (i = 0; i < mig->nr_standins; i++) {
 		standin = &mig->standin[i];
-		shown = page_address(standin->page);
-		for (j = 0; standin->shown && j < ops->nr_live; j++) {
-			if (ops->live[j] < standin->offset ||
-			    ops->live[j] - standin->offset >= MIG_PAGE)
-				continue;
-			word = (ops->live[j] - standin->offset) / 4;
-			value = mig->backend->bar_read(mig, standin->bar,
-						       ops->live[j]);
-			if (cmpxchg(&shown[word],
-				    cpu_to_le32(standin->seen[word]),
-				    cpu_to_le32(value)) ==
-			    cpu_to_le32(standin->seen[word]))
-				standin->seen[word] = value;
-		}
+		for (j = 0; standin->shown && j < ops->nr_live; j++)
+			if (ops->live[j] >= standin->offset &&
+			    ops->live[j] - standin->offset < MIG_PAGE)
+				mig_standin_answer(mig, standin,
+						   (ops->live[j] -
+						    standin->offset) / 4);
 	}
 }
 
@@ -414,6 +420,8 @@ static int mig_bar_access(struct vfio_pci_mig *mig, unsigned int bar,
 		WRITE_ONCE(shown[word], cpu_to_le32(standin->seen[word]));
 	} else if (!standin && (mig->shielded || mig->changed)) {
 		/* Such as a reset by register: it changes shielded ones, too. */
+		mig_shield_zap(mig);
+		mig_shield_sync(mig);
 		mig_shield_renew(mig);
 	}
 

@@ -317,7 +317,7 @@ struct mig_log {
  * @bus_wanted: the user's view of Bus Master Enable meanwhile; io_lock
  * @mem_forced: memory decoding is to be off again with the lock; io_lock
  * @bar: the watched BARs, mapped between open and close
- * @standin: one for each shielded page, in @backend->ranges' order
+ * @standin: one for each page that can be mapped, in @backend->ranges' order
  * @nr_standins: number of @standin
  * @dirty: pages that the device may write
  * @log: those that it may have written

@@ -643,6 +643,8 @@ void mig_dirty_end(struct vfio_pci_mig *mig)
 		ops->apply(mig);
 	}
 	WRITE_ONCE(mig->tracking, false);
+	if (!mig->shielded)
+		mig_shield_renew(mig);
 	mig_device_unlock(mig);
 	mig_dirty_drop(mig);
 	mig_dirty_resume(mig);
