@@ -8,13 +8,15 @@
  *  - EICR and (outside of the mailbox emulation) V2PMAILBOX are never read:
  *    that clears them; but for EICR where the guest has its page, of which
  *    we have heard nothing, and then what it had is raised again;
+ *  - for vectors in EIAM, clearing EICR masks and writing EICS unmasks: so EIAM
+ *    is off while we do that;
  *  - a register read after the last poll flushes posted writes, and pushes
  *    write-backs and MSIs of the function before it (PCIe ordering);
  *  - causes that were latched or throttled cannot be read: release raises the
  *    vectors of all queues in use. A driver takes that as a spurious interrupt
  *    at worst;
  *  - the causes of the "other" vector are a matter of the mailbox, which we
- *    know: it is raised only if there is something to see. Linux' igbvf, when
+ *    know: it is raised only if there is something to see, or was pending. Linux' igbvf, when
  *    that vector fires between its watchdog's look at the link and the use it
  *    makes of it, takes the link for down and the card out of service.
  */
@@ -169,6 +171,8 @@ static void igbvf_interrupts_capture(struct igbvf *vf)
 			continue;
 		vf->hw.irq[reg] = igbvf_rd(vf, igbvf_irq_offset[reg]) &
 				  igbvf_irq_mask[reg];
+		if (reg >= IGBVF_IRQ_EITR0 && reg <= IGBVF_IRQ_EITR2)
+			vf->hw.irq[reg] &= IGBVF_EITR_SET_UP;
 		vf->guest.irq[reg] = vf->hw.irq[reg];
 	}
 	vf->guest.eims = igbvf_rd(vf, IGBVF_EIMS) & IGBVF_VECTOR_MASK;
@@ -479,14 +483,15 @@ int igbvf_release(struct vfio_pci_mig *mig)
 		return -EIO;
 	}
 
+	/* Causes of before are raised again below, and only those in use. */
+	igbvf_wr(vf, IGBVF_EIAM, 0);
+	igbvf_wr(vf, IGBVF_EICR, IGBVF_VECTOR_MASK);
 	vectors = igbvf_pending_vectors(vf);
 	ret = igbvf_answers(vf);
 	if (ret)
 		return ret;
 	igbvf_mbx_release(vf);
 
-	/* Causes of before are raised again below, and only those in use. */
-	igbvf_wr(vf, IGBVF_EICR, IGBVF_VECTOR_MASK);
 	igbvf_wr(vf, IGBVF_EIMS, vf->guest.eims);
 	vf->hw.eims = vf->guest.eims;
 
@@ -495,6 +500,7 @@ int igbvf_release(struct vfio_pci_mig *mig)
 
 	if (vectors)
 		igbvf_wr(vf, IGBVF_EICS, vectors);
+	igbvf_wr(vf, IGBVF_EIAM, vf->guest.irq[IGBVF_IRQ_EIAM]);
 	vf->kick = 0;
 	vf->restart = false;
 	return 0;

@@ -246,12 +246,22 @@ static u32 igbvf_read_page1(struct igbvf *vf, u32 offset)
 /*
  * A stand-in tells what was written to EIMS and to EIMC, not in which order,
  * nor how often. So what has been unmasked in quiet stays so: an interrupt too
- * many is harmless, one that is lost is not.
+ * many is harmless, one that is lost is not. What no driver does: writing back
+ * what it has read, IGBVF_EIMS_UNTOUCHED included, is not noticed.
  */
 static void igbvf_mask_quiet(struct igbvf *vf, u32 set, u32 clear)
 {
 	vf->unmasked |= set & IGBVF_VECTOR_MASK;
 	vf->guest.eims = (vf->guest.eims & ~clear) | vf->unmasked;
+}
+
+/* The guest unmasks vectors, where it has the page or not. */
+static void igbvf_unmask(struct igbvf *vf, u32 vectors)
+{
+	if (vf->direct && vfio_pci_mig_quiet(vf->mig))
+		igbvf_mask_quiet(vf, vectors, 0);
+	else
+		vf->guest.eims |= vectors & IGBVF_VECTOR_MASK;
 }
 
 static void igbvf_write_page1(struct igbvf *vf, u32 offset, u32 value)
@@ -261,10 +271,7 @@ static void igbvf_write_page1(struct igbvf *vf, u32 offset, u32 value)
 
 	switch (offset) {
 	case IGBVF_EIMS:
-		if (vf->direct && quiet)
-			igbvf_mask_quiet(vf, value, 0);
-		else
-			vf->guest.eims |= value & IGBVF_VECTOR_MASK;
+		igbvf_unmask(vf, value);
 		break;
 	case IGBVF_EIMC:
 		if (vf->direct && quiet)
@@ -273,6 +280,8 @@ static void igbvf_write_page1(struct igbvf *vf, u32 offset, u32 value)
 			vf->guest.eims &= ~value;
 		break;
 	case IGBVF_EICS:
+		/* Auto mask; QEMU has none, and then this is too much. */
+		igbvf_unmask(vf, value & vf->guest.irq[IGBVF_IRQ_EIAM]);
 		vf->raised |= value & IGBVF_VECTOR_MASK;
 		if (quiet)
 			vf->kick |= value & IGBVF_VECTOR_MASK;

@@ -50,6 +50,7 @@
 #define IGBVF_EICR		0x1580	/* RC, W1C */
 #define IGBVF_EITR(n)		(0x1680 + 4 * (n))
 #define  IGBVF_EITR_CNT_IGNR	BIT(31)	/* WO */
+#define  IGBVF_EITR_SET_UP	GENMASK(15, 0)	/* the rest are counters */
 #define IGBVF_IVAR0		0x1700
 #define  IGBVF_IVAR_VECTOR	GENMASK(1, 0)
 #define  IGBVF_IVAR_VALID	BIT(7)
