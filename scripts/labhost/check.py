@@ -351,6 +351,8 @@ def _programs() -> list[Program]:
         Program("v2 test with mtty", tree.DEBUG,
                 _program("v2_test", devices=f"$(ls /sys/bus/mdev/devices) {ON_MTTY}", driver="mtty"), "doors"),
         *stock,
+        Program(f"direct test {FAULTS_ON}", FAULTS_ON,
+                _program("over_test", tracking, devices=f"{VFS} 'direct_*'"), "short"),
         Program(f"trouble test {TROUBLE_ON}", TROUBLE_ON,
                 _program("trouble_test", options=f"-s '{SETUP}' -e '{ERRORS}'"), "trouble"),
         Program(f"observe {OBSERVE_ON}", OBSERVE_ON, "python3 /project/scripts/l1/observe.py", "scripts"),

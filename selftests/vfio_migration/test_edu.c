@@ -5,6 +5,7 @@
  * nothing is lost, and what it cannot carry it refuses.
  */
 #include <errno.h>
+#include <linux/pci_regs.h>
 #include <poll.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -244,6 +245,45 @@ TEST_ALONE(land,
 	ASSERT_EQ(0, vf_set_state(&vf[0], VFIO_DEVICE_STATE_RUNNING, NULL));
 	EXPECT_EQ((u32)CAUSE_COPIED, vf_read(&vf[0], IRQ));
 	EXPECT_EQ((u64)0, vf_interrupts(&vf[0], 0));
+}
+
+TEST(memory,
+	"registers of a function whose memory decoding the user has switched off "
+	"are out of reach for it, quiet or not; and it is off again after quiet")
+{
+	struct iommu iommu = {};
+	struct vf vf;
+	u32 value;
+	u16 on;
+
+	edu_open(&vf, &iommu, vf_bdf[0]);
+	on = vf_config_read(&vf, PCI_COMMAND);
+	ASSERT_TRUE(on & PCI_COMMAND_MEMORY);
+	compute(&vf, 5);
+	vf_config_write(&vf, PCI_COMMAND, on & ~PCI_COMMAND_MEMORY);
+	EXPECT_EQ((ssize_t)-1, pread(vf.fd, &value, 4, vf.bar + FACTORIAL));
+	ASSERT_EQ(0, vf_set_state(&vf, VFIO_DEVICE_STATE_STOP, NULL));
+	EXPECT_EQ(on & ~PCI_COMMAND_MEMORY, vf_config_read(&vf, PCI_COMMAND));
+	EXPECT_TRUE(vf_real_command(&vf) & PCI_COMMAND_MEMORY);
+	EXPECT_EQ((ssize_t)-1, pread(vf.fd, &value, 4, vf.bar + FACTORIAL));
+
+	th_context("on in STOP");
+	vf_config_write(&vf, PCI_COMMAND, on);
+	EXPECT_EQ(120u, vf_read(&vf, FACTORIAL));
+	vf_config_write(&vf, PCI_COMMAND, on & ~PCI_COMMAND_MEMORY);
+
+	th_context("RUNNING again");
+	ASSERT_EQ(0, vf_set_state(&vf, VFIO_DEVICE_STATE_RUNNING, NULL));
+	EXPECT_EQ(on & ~PCI_COMMAND_MEMORY, vf_config_read(&vf, PCI_COMMAND));
+	EXPECT_EQ(0, vf_real_command(&vf) & PCI_COMMAND_MEMORY);
+	vf_config_write(&vf, PCI_COMMAND, on);
+	EXPECT_EQ(120u, vf_read(&vf, FACTORIAL));
+
+	th_context("reset in STOP");
+	ASSERT_EQ(0, vf_set_state(&vf, VFIO_DEVICE_STATE_STOP, NULL));
+	vf_config_write(&vf, PCI_COMMAND, on & ~PCI_COMMAND_MEMORY);
+	ASSERT_EQ(0, vf_reset(&vf));
+	EXPECT_EQ(0, vf_real_command(&vf) & PCI_COMMAND_MEMORY);
 }
 
 TEST(late,

@@ -2,6 +2,8 @@
 /* Quiet states: what the user does then, and what of it the function gets. */
 #include <errno.h>
 #include <linux/pci_regs.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -247,8 +249,8 @@ static bool real_memory(struct vf *vf)
 }
 
 TEST(quiet_memory,
-	"Memory Space Enable: in quiet states the user reads what it has written, "
-	"and gets that with RUNNING")
+	"Memory Space Enable is on in quiet states, the user reads what it has "
+	"written, and gets that with RUNNING")
 {
 	unsigned int n, before, wanted;
 	struct iommu iommu = {};
@@ -271,8 +273,10 @@ TEST(quiet_memory,
 				set_memory(&vf, before);
 				go_quiet(&vf, quiet_states[n]);
 				EXPECT_EQ(!!before, user_memory(&vf));
+				EXPECT_EQ(real[true], real_memory(&vf));
 				set_memory(&vf, wanted);
 				EXPECT_EQ(!!wanted, user_memory(&vf));
+				EXPECT_EQ(real[true], real_memory(&vf));
 				ASSERT_EQ(0, vf_set_state(&vf, VFIO_DEVICE_STATE_RUNNING,
 							  NULL));
 				EXPECT_EQ(!!wanted, user_memory(&vf));
@@ -309,6 +313,132 @@ TEST(quiet_master_reset,
 			EXPECT_EQ(!!wanted, real_master(&vf));
 			EXPECT_EQ(!!wanted, user_master(&vf));
 		}
+	}
+}
+
+/**
+ * struct writer - a thread that writes while the main one does something else
+ * @vf: the function
+ * @write: what it does, again and again, with a number that grows
+ * @stop: it shall end
+ * @number: of the last write that is done; from one round to the next, as
+ *	there may be rounds without any
+ */
+struct writer {
+	struct vf *vf;
+	void (*write)(struct vf *vf, u32 number);
+	atomic_bool stop;
+	u32 number;
+};
+
+static void *writer_thread(void *arg)
+{
+	struct writer *writer = arg;
+
+	while (!atomic_load(&writer->stop))
+		writer->write(writer->vf, ++writer->number);
+	return NULL;
+}
+
+static void writer_begin(struct writer *writer, pthread_t *thread)
+{
+	atomic_store(&writer->stop, false);
+	ASSERT_EQ(0, pthread_create(thread, NULL, writer_thread, writer));
+}
+
+static void writer_end(struct writer *writer, pthread_t thread)
+{
+	atomic_store(&writer->stop, true);
+	ASSERT_EQ(0, pthread_join(thread, NULL));
+}
+
+static void write_master(struct vf *vf, u32 number)
+{
+	vf_config_write(vf, PCI_COMMAND, PCI_COMMAND_MEMORY |
+			(number % 2 ? PCI_COMMAND_MASTER : 0));
+}
+
+TEST(quiet_master_race,
+	"Bus Master Enable that is written while the device becomes quiet is off "
+	"then, and the user's as it was written last")
+{
+	struct writer writer = { .write = write_master };
+	struct iommu iommu = {};
+	pthread_t thread;
+	unsigned int n;
+	struct vf vf;
+
+	vf_need_igbvf();
+	vf_open(&vf, &iommu, vf_bdf[0]);
+	writer.vf = &vf;
+	write_master(&vf, writer.number);
+	for (n = 0; n < 60; n++) {
+		th_context("round %u", n);
+		writer_begin(&writer, &thread);
+		ASSERT_EQ(0, vf_set_state(&vf, VFIO_DEVICE_STATE_RUNNING_P2P,
+					  NULL));
+		writer_end(&writer, thread);
+		EXPECT_EQ(false, real_master(&vf));
+		EXPECT_EQ(writer.number % 2, user_master(&vf));
+		ASSERT_EQ(0, vf_set_state(&vf, VFIO_DEVICE_STATE_RUNNING, NULL));
+		EXPECT_EQ(writer.number % 2, real_master(&vf));
+	}
+}
+
+TEST(quiet_master_sysfs_reset,
+	"Bus Master Enable is written while the administrator resets the function: "
+	"neither waits for the other forever")
+{
+	struct writer writer = { .write = write_master };
+	struct iommu iommu = {};
+	pthread_t thread;
+	unsigned int n;
+	struct vf vf;
+
+	vf_need_igbvf();
+	vf_open(&vf, &iommu, vf_bdf[0]);
+	writer.vf = &vf;
+	for (n = 0; n < 5; n++) {
+		th_context("round %u", n);
+		ASSERT_EQ(0, vf_set_state(&vf, VFIO_DEVICE_STATE_RUNNING_P2P,
+					  NULL));
+		writer_begin(&writer, &thread);
+		EXPECT_EQ(0, bdf_write(vf.bdf, "reset", "1"));
+		writer_end(&writer, thread);
+		EXPECT_STATE(VFIO_DEVICE_STATE_RUNNING, &vf);
+	}
+}
+
+static void write_mailbox(struct vf *vf, u32 number)
+{
+	vf_write(vf, VMBMEM(3), number);
+}
+
+TEST(quiet_doorbells_race,
+	"what is written to a doorbell by a mapping in a quiet state is not lost, "
+	"whatever else is written meanwhile")
+{
+	struct writer writer = { .write = write_mailbox };
+	struct iommu iommu = {};
+	unsigned int n, tail;
+	pthread_t thread;
+	struct vf vf;
+
+	vf_need_igbvf();
+	vf_open(&vf, &iommu, vf_bdf[0]);
+	vf_map_rings(&vf);
+	writer.vf = &vf;
+	for (n = 0; n < 30; n++) {
+		th_context("round %u", n);
+		ASSERT_EQ(0, vf_set_state(&vf, VFIO_DEVICE_STATE_RUNNING_P2P,
+					  NULL));
+		writer_begin(&writer, &thread);
+		/* The last one is one that the ring has not had before. */
+		for (tail = 0; tail < 2000; tail++)
+			vf_mwrite(&vf, RDT(1), (n * 2000 + tail) & 0x7fff);
+		writer_end(&writer, thread);
+		ASSERT_EQ(0, vf_set_state(&vf, VFIO_DEVICE_STATE_RUNNING, NULL));
+		EXPECT_EQ((n * 2000 + tail - 1) & 0x7fff, vf_read(&vf, RDT(1)));
 	}
 }
 
@@ -408,6 +538,8 @@ TEST(masked_cause,
 
 	vf_open(&vf, &iommu, vf_bdf[0]);
 	nic_start(&nic, &vf, 0);
+	/* Or raising it would unmask it, by the datasheet. */
+	vf_write(&vf, EIAM, 0);
 	vf_write(&vf, EIMC, 2);
 	vf_write(&vf, EICS, 2);
 	sleep_ms(5);
