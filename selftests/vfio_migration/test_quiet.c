@@ -163,33 +163,65 @@ TEST(quiet_enable,
 	}
 }
 
-static bool user_master(struct vf *vf)
+/* A bit of COMMAND's low byte as the user sees it, and sets it, and as it is. */
+static bool user_bit(struct vf *vf, u16 bit)
 {
 	u8 bytes[64], byte;
 	u32 dword;
-	bool master = vf_config_read(vf, PCI_COMMAND) & PCI_COMMAND_MASTER;
+	bool on = vf_config_read(vf, PCI_COMMAND) & bit;
 
 	/* Any other access that has the bit in it says the same. */
 	ASSERT_EQ((ssize_t)1, pread(vf->fd, &byte, 1, vf->config + PCI_COMMAND));
-	EXPECT_EQ(master, !!(byte & PCI_COMMAND_MASTER));
+	EXPECT_EQ(on, !!(byte & bit));
 	ASSERT_EQ((ssize_t)4, pread(vf->fd, &dword, 4, vf->config + PCI_COMMAND));
-	EXPECT_EQ(master, !!(dword & PCI_COMMAND_MASTER));
+	EXPECT_EQ(on, !!(dword & bit));
 	ASSERT_EQ((ssize_t)64, pread(vf->fd, bytes, 64, vf->config));
-	EXPECT_EQ(master, !!(bytes[PCI_COMMAND] & PCI_COMMAND_MASTER));
-	return master;
+	EXPECT_EQ(on, !!(bytes[PCI_COMMAND] & bit));
+	return on;
 }
 
-static void set_master(struct vf *vf, bool on)
+static void set_bit(struct vf *vf, u16 bit, bool on)
 {
-	u16 command = vf_config_read(vf, PCI_COMMAND) & ~PCI_COMMAND_MASTER;
+	u16 command = vf_config_read(vf, PCI_COMMAND) & ~bit;
 
-	vf_config_write(vf, PCI_COMMAND,
-			command | (on ? PCI_COMMAND_MASTER : 0));
+	vf_config_write(vf, PCI_COMMAND, command | (on ? bit : 0));
 }
 
-static bool real_master(struct vf *vf)
+static bool real_bit(struct vf *vf, u16 bit)
 {
-	return vf_real_command(vf) & PCI_COMMAND_MASTER;
+	return vf_real_command(vf) & bit;
+}
+
+/* How the function has it in quiet states: as if the user wanted it on, or off. */
+static void quiet_bit(struct vf *vf, u16 bit, bool forced, bool real[2])
+{
+	unsigned int n, before, wanted;
+
+	for (wanted = 0; wanted < 2; wanted++) {
+		set_bit(vf, bit, wanted);
+		real[wanted] = real_bit(vf, bit);
+	}
+	for_each_quiet(n, vf, QUIET_STATES) {
+		for (before = 0; before < 2; before++) {
+			for (wanted = 0; wanted < 2; wanted++) {
+				th_context("%s, %u then %u",
+					   state_name(quiet_states[n]), before,
+					   wanted);
+				set_bit(vf, bit, before);
+				EXPECT_EQ(real[before], real_bit(vf, bit));
+				go_quiet(vf, quiet_states[n]);
+				EXPECT_EQ(real[forced], real_bit(vf, bit));
+				EXPECT_EQ(!!before, user_bit(vf, bit));
+				set_bit(vf, bit, wanted);
+				EXPECT_EQ(real[forced], real_bit(vf, bit));
+				EXPECT_EQ(!!wanted, user_bit(vf, bit));
+				ASSERT_EQ(0, vf_set_state(vf, VFIO_DEVICE_STATE_RUNNING,
+							  NULL));
+				EXPECT_EQ(real[wanted], real_bit(vf, bit));
+				EXPECT_EQ(!!wanted, user_bit(vf, bit));
+			}
+		}
+	}
 }
 
 TEST(quiet_master,
@@ -197,98 +229,37 @@ TEST(quiet_master,
 	"the user reads what it has written, and gets that with RUNNING")
 {
 	struct iommu iommu = {};
-	unsigned int n, before, wanted;
-	struct vf vf;
-
-	vf_need_igbvf();
-	vf_open(&vf, &iommu, vf_bdf[0]);
-	for_each_quiet(n, &vf, QUIET_STATES) {
-		for (before = 0; before < 2; before++) {
-			for (wanted = 0; wanted < 2; wanted++) {
-				th_context("%s, %u then %u",
-					   state_name(quiet_states[n]), before,
-					   wanted);
-				set_master(&vf, before);
-				EXPECT_EQ(!!before, real_master(&vf));
-				go_quiet(&vf, quiet_states[n]);
-				EXPECT_EQ(false, real_master(&vf));
-				EXPECT_EQ(!!before, user_master(&vf));
-				set_master(&vf, wanted);
-				EXPECT_EQ(false, real_master(&vf));
-				EXPECT_EQ(!!wanted, user_master(&vf));
-				ASSERT_EQ(0, vf_set_state(&vf, VFIO_DEVICE_STATE_RUNNING,
-							  NULL));
-				EXPECT_EQ(!!wanted, real_master(&vf));
-				EXPECT_EQ(!!wanted, user_master(&vf));
-			}
-		}
-	}
-}
-
-static bool user_memory(struct vf *vf)
-{
-	u8 byte;
-	bool on = vf_config_read(vf, PCI_COMMAND) & PCI_COMMAND_MEMORY;
-
-	ASSERT_EQ((ssize_t)1, pread(vf->fd, &byte, 1, vf->config + PCI_COMMAND));
-	EXPECT_EQ(on, !!(byte & PCI_COMMAND_MEMORY));
-	return on;
-}
-
-static void set_memory(struct vf *vf, bool on)
-{
-	u16 command = vf_config_read(vf, PCI_COMMAND) & ~PCI_COMMAND_MEMORY;
-
-	vf_config_write(vf, PCI_COMMAND,
-			command | (on ? PCI_COMMAND_MEMORY : 0));
-}
-
-static bool real_memory(struct vf *vf)
-{
-	return vf_real_command(vf) & PCI_COMMAND_MEMORY;
-}
-
-TEST(quiet_memory,
-	"Memory Space Enable is on in quiet states, the user reads what it has "
-	"written, and gets that with RUNNING")
-{
-	unsigned int n, before, wanted;
-	struct iommu iommu = {};
 	bool real[2];
 	struct vf vf;
 
 	vf_need_igbvf();
 	vf_open(&vf, &iommu, vf_bdf[0]);
-	/* SR-IOV says that it is 0 for a VF; QEMU's has it. */
-	for (wanted = 0; wanted < 2; wanted++) {
-		set_memory(&vf, wanted);
-		real[wanted] = real_memory(&vf);
-	}
+	quiet_bit(&vf, PCI_COMMAND_MASTER, false, real);
+	EXPECT_EQ(false, real[false]);
+	EXPECT_EQ(true, real[true]);
+}
+
+TEST(quiet_memory,
+	"Memory Space Enable is on in quiet states, the user reads what it has "
+	"written, and gets that with RUNNING, or by a reset")
+{
+	struct iommu iommu = {};
+	unsigned int n;
+	bool real[2];
+	struct vf vf;
+
+	vf_need_igbvf();
+	vf_open(&vf, &iommu, vf_bdf[0]);
+	/* SR-IOV says that it is 0 for a VF at all times; QEMU's has it. */
+	quiet_bit(&vf, PCI_COMMAND_MEMORY, true, real);
 	for_each_quiet(n, &vf, QUIET_STATES) {
-		for (before = 0; before < 2; before++) {
-			for (wanted = 0; wanted < 2; wanted++) {
-				th_context("%s, %u then %u",
-					   state_name(quiet_states[n]), before,
-					   wanted);
-				set_memory(&vf, before);
-				go_quiet(&vf, quiet_states[n]);
-				EXPECT_EQ(!!before, user_memory(&vf));
-				EXPECT_EQ(real[true], real_memory(&vf));
-				set_memory(&vf, wanted);
-				EXPECT_EQ(!!wanted, user_memory(&vf));
-				EXPECT_EQ(real[true], real_memory(&vf));
-				ASSERT_EQ(0, vf_set_state(&vf, VFIO_DEVICE_STATE_RUNNING,
-							  NULL));
-				EXPECT_EQ(!!wanted, user_memory(&vf));
-				EXPECT_EQ(real[wanted], real_memory(&vf));
-			}
-		}
-		set_memory(&vf, true);
+		th_context("reset in %s", state_name(quiet_states[n]));
+		set_bit(&vf, PCI_COMMAND_MEMORY, true);
 		go_quiet(&vf, quiet_states[n]);
-		set_memory(&vf, false);
+		set_bit(&vf, PCI_COMMAND_MEMORY, false);
 		ASSERT_EQ(0, vf_reset(&vf));
-		EXPECT_EQ(false, user_memory(&vf));
-		EXPECT_EQ(real[false], real_memory(&vf));
+		EXPECT_EQ(false, user_bit(&vf, PCI_COMMAND_MEMORY));
+		EXPECT_EQ(real[false], real_bit(&vf, PCI_COMMAND_MEMORY));
 	}
 }
 
@@ -306,12 +277,12 @@ TEST(quiet_master_reset,
 		for (wanted = 0; wanted < 2; wanted++) {
 			th_context("%s, wanted %u", state_name(quiet_states[n]),
 				   wanted);
-			set_master(&vf, !wanted);
+			set_bit(&vf, PCI_COMMAND_MASTER, !wanted);
 			go_quiet(&vf, quiet_states[n]);
-			set_master(&vf, wanted);
+			set_bit(&vf, PCI_COMMAND_MASTER, wanted);
 			ASSERT_EQ(0, vf_reset(&vf));
-			EXPECT_EQ(!!wanted, real_master(&vf));
-			EXPECT_EQ(!!wanted, user_master(&vf));
+			EXPECT_EQ(!!wanted, real_bit(&vf, PCI_COMMAND_MASTER));
+			EXPECT_EQ(!!wanted, user_bit(&vf, PCI_COMMAND_MASTER));
 		}
 	}
 }
@@ -378,10 +349,10 @@ TEST(quiet_master_race,
 		ASSERT_EQ(0, vf_set_state(&vf, VFIO_DEVICE_STATE_RUNNING_P2P,
 					  NULL));
 		writer_end(&writer, thread);
-		EXPECT_EQ(false, real_master(&vf));
-		EXPECT_EQ(writer.number % 2, user_master(&vf));
+		EXPECT_EQ(false, real_bit(&vf, PCI_COMMAND_MASTER));
+		EXPECT_EQ(writer.number % 2, user_bit(&vf, PCI_COMMAND_MASTER));
 		ASSERT_EQ(0, vf_set_state(&vf, VFIO_DEVICE_STATE_RUNNING, NULL));
-		EXPECT_EQ(writer.number % 2, real_master(&vf));
+		EXPECT_EQ(writer.number % 2, real_bit(&vf, PCI_COMMAND_MASTER));
 	}
 }
 
