@@ -182,7 +182,7 @@ class Attempt:
             "downtime_ms": answer.get("downtime"), "total_ms": answer.get("total-time"),
             "setup_ms": answer.get("setup-time"),
             "device_bytes": (answer.get("vfio", {}).get("transferred") if self.source.qemu.has_events
-                             else emulator.traced_bytes(self.source.trace())),
+                             else emulator.traced_bytes(self.source.live("trace"))),
             "ram_bytes": ram.get("transferred"), "ram_downtime_bytes": ram.get("downtime-bytes"),
             "ram_syncs": ram.get("dirty-sync-count")}
 

@@ -21,6 +21,7 @@ QUIT_LIMIT = 30
 # Device state and downtime only: tracing every register access would slow the guest down.
 TRACES = ("vfio_migration_*", "vfio_save_*", "vfio_load_*", "vfio_vmstate_change*",
           "vmstate_downtime_checkpoint")
+LIVE = ("qemu", "trace")    # files, see Vm.live()
 
 # Each character on the console is an exit to two hypervisors: keep the boot quiet.
 KERNEL_LINE = ("console=ttyS0 panic=-1 nokaslr no_timer_check tsc=reliable net.ifnames=0 "
@@ -88,15 +89,15 @@ class Vm:
         """A file of this VM's in the job directory: console, report, qemu, trace."""
         return lab.JOB / f"{self.name}.{kind}"
 
-    def trace(self) -> Path:
-        """What QEMU traces. In memory while it runs: a line in the job directory, which is the host's,
-        takes milliseconds, and a card that is traced would have a longer downtime than another."""
-        kept = self.file("trace")
+    def live(self, kind: str) -> Path:
+        """What QEMU itself says: qemu, trace. In memory while it runs: a line in the job directory, which is the
+        host's, takes milliseconds, and a card of which more is said would have a longer downtime than another."""
+        kept = self.file(kind)
         return kept if kept.exists() else lab.RUN / kept.name
 
     def said(self) -> str:
         """What QEMU wrote to its stderr, apart from warnings."""
-        lines = lab.read_text(self.file("qemu")).splitlines()
+        lines = lab.read_text(self.live("qemu")).splitlines()
         return "\n".join(line.strip() for line in lines if ": warning: " not in line)
 
     def _line(self, socket: Path) -> list[str]:
@@ -109,7 +110,7 @@ class Vm:
                 "-chardev", f"file,id=report,path={self.file('report')}",
                 "-device", "virtio-serial-pci", "-device", "virtserialport,chardev=report",
                 "-qmp", f"unix:{socket},server=on,wait=off",
-                "-msg", "timestamp=on", "-D", str(self.trace()), *traces,
+                "-msg", "timestamp=on", "-D", str(self.live("trace")), *traces,
                 *(["-incoming", "defer", "-S"] if self.incoming else [])]
 
     async def start(self) -> "Vm":
@@ -117,10 +118,11 @@ class Vm:
         lab.RUN.mkdir(parents=True, exist_ok=True)
         socket = lab.RUN / f"{self.name}.qmp"
         socket.unlink(missing_ok=True)      # another script's, that ran here before
-        self.file("trace").unlink(missing_ok=True)
+        for kind in LIVE:
+            self.file(kind).unlink(missing_ok=True)
         line = self._line(socket)
         self.file("cmdline").write_text(" ".join(line) + "\n")
-        with open(self.file("qemu"), "wb") as log:
+        with open(self.live("qemu"), "wb") as log:
             self._process = await asyncio.create_subprocess_exec(
                 *line, stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log)
         await lab.until(lambda: socket.exists() or not self.alive(), START_LIMIT,
@@ -203,7 +205,7 @@ class Vm:
                       for event in self.events if event.name == "VFIO_MIGRATION"]
         else:
             states = [(when - self._ahead, state)
-                      for when, state in emulator.traced_states(self.trace())]
+                      for when, state in emulator.traced_states(self.live("trace"))]
         return [(when, state) for when, state in states if when >= since]
 
     async def kill(self) -> None:
@@ -225,8 +227,9 @@ class Vm:
     async def _gone(self) -> None:
         if self._process:
             await asyncio.wait_for(self._process.wait(), QUIT_LIMIT)
-        if self.trace().exists() and self.trace() != self.file("trace"):
-            shutil.move(self.trace(), self.file("trace"))
+        for kind in LIVE:
+            if self.live(kind).exists() and not self.file(kind).exists():
+                shutil.move(self.live(kind), self.file(kind))
         # Taken first: two tasks may come here at once, and a monitor can be
         # disconnected only once.
         watcher, self._watcher = self._watcher, None
