@@ -289,7 +289,10 @@ static void mig_standin_show(struct vfio_pci_mig *mig,
 	standin->shown = true;
 }
 
-/* The user wrote there: it shall read what the backend makes of it. */
+/*
+ * It shall read there what the backend says now. Unless the user has written
+ * just now: that has to be looked at first.
+ */
 static void mig_standin_answer(struct vfio_pci_mig *mig,
 			       struct mig_standin *standin, unsigned int word)
 {
@@ -413,11 +416,8 @@ static int mig_bar_access(struct vfio_pci_mig *mig, unsigned int bar,
 
 	mig->backend->bar_write(mig, bar, offset, *value);
 	if (standin && standin->shown) {
-		__le32 *shown = page_address(standin->page);
-		u32 word = (offset - standin->offset) / 4;
-
-		standin->seen[word] = mig->backend->bar_read(mig, bar, offset);
-		WRITE_ONCE(shown[word], cpu_to_le32(standin->seen[word]));
+		mig_standin_answer(mig, standin,
+				   (offset - standin->offset) / 4);
 	} else if (!standin && (mig->shielded || mig->changed)) {
 		/* Such as a reset by register: it changes shielded ones, too. */
 		mig_shield_zap(mig);

@@ -150,18 +150,23 @@ void mig_bus_unblock(struct vfio_pci_mig *mig)
 }
 
 /*
- * Not if it is so already: most writes are for what the user sees only. Not as
- * the user either: that waits for a reset by sysfs, and the end of the reset for
- * io_lock. What is written meanwhile is lost, but we know it.
+ * Not if it is so already: most writes are for what the user sees only. Not
+ * while it is being reset through sysfs either: to wait for that would be to
+ * wait for io_lock, which the end of the reset wants. What the user keeps a view
+ * of is known, and comes with the end of quiet.
  */
 static int mig_command_low(struct pci_dev *pdev, u8 value)
 {
+	int ret;
 	u8 now;
-	int ret = pci_read_config_byte(pdev, PCI_COMMAND, &now);
 
-	if (ret || now == value)
-		return ret;
-	return pci_write_config_byte(pdev, PCI_COMMAND, value);
+	if (!pci_cfg_access_trylock(pdev))
+		return 0;
+	ret = pci_read_config_byte(pdev, PCI_COMMAND, &now);
+	if (!ret && now != value)
+		ret = pci_write_config_byte(pdev, PCI_COMMAND, value);
+	pci_cfg_access_unlock(pdev);
+	return ret;
 }
 
 /*
@@ -239,7 +244,7 @@ static ssize_t mig_config_write(struct vfio_pci_mig *mig, char __user *buf,
 			done += ret;
 	}
 	/* Quiet may have begun in between: then it is as if it had before. */
-	if (!ours)
+	if (!ours && ret > 0)
 		mig_command_write(mig, (u8 __user *)buf + before);
 	return done ? done : ret;
 }
