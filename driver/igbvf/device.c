@@ -159,6 +159,22 @@ static int igbvf_ring_off(struct igbvf *vf, unsigned int ring)
 	return igbvf_wait_enable(vf, ring, false);
 }
 
+/**
+ * igbvf_irq_read - how an interrupt register has been set up
+ * @vf: the device
+ * @reg: register of the page that can be the guest's
+ *
+ * Return: its value, without counters that run in it.
+ */
+u32 igbvf_irq_read(struct igbvf *vf, enum igbvf_irq_reg reg)
+{
+	u32 value = igbvf_rd(vf, igbvf_irq_offset[reg]) & igbvf_irq_mask[reg];
+
+	if (reg >= IGBVF_IRQ_EITR0 && reg <= IGBVF_IRQ_EITR2)
+		value &= IGBVF_EITR_SET_UP;
+	return value;
+}
+
 /* If the guest has their page, this is how it has set the interrupts up. */
 static void igbvf_interrupts_capture(struct igbvf *vf)
 {
@@ -169,10 +185,7 @@ static void igbvf_interrupts_capture(struct igbvf *vf)
 	for (reg = 0; reg < IGBVF_IRQ_REGS; reg++) {
 		if (igbvf_irq_offset[reg] < IGBVF_INTERRUPTS)
 			continue;
-		vf->hw.irq[reg] = igbvf_rd(vf, igbvf_irq_offset[reg]) &
-				  igbvf_irq_mask[reg];
-		if (reg >= IGBVF_IRQ_EITR0 && reg <= IGBVF_IRQ_EITR2)
-			vf->hw.irq[reg] &= IGBVF_EITR_SET_UP;
+		vf->hw.irq[reg] = igbvf_irq_read(vf, reg);
 		vf->guest.irq[reg] = vf->hw.irq[reg];
 	}
 	vf->guest.eims = igbvf_rd(vf, IGBVF_EIMS) & IGBVF_VECTOR_MASK;

@@ -319,6 +319,7 @@ void igbvf_probe_ability(struct igbvf *vf);
 /* device.c */
 int igbvf_answers(struct igbvf *vf);
 int igbvf_wait_enable(struct igbvf *vf, unsigned int ring, bool on);
+u32 igbvf_irq_read(struct igbvf *vf, enum igbvf_irq_reg reg);
 bool igbvf_ring_works(const u32 *reg);
 bool igbvf_rings_in_use(const struct igbvf *vf);
 int igbvf_rings_lost(struct igbvf *vf);

@@ -128,8 +128,7 @@ static bool igbvf_try_interrupts(struct igbvf *vf)
 		if (igbvf_irq_offset[reg] < IGBVF_INTERRUPTS)
 			continue;
 		igbvf_wr(vf, igbvf_irq_offset[reg], igbvf_try_value[reg]);
-		same &= igbvf_rd(vf, igbvf_irq_offset[reg]) ==
-			igbvf_try_value[reg];
+		same &= igbvf_irq_read(vf, reg) == igbvf_try_value[reg];
 		igbvf_wr(vf, igbvf_irq_offset[reg], 0);
 	}
 	return same;

@@ -289,6 +289,11 @@ static void igbvf_write_page1(struct igbvf *vf, u32 offset, u32 value)
 	case IGBVF_EICR:
 		vf->raised &= ~value;
 		break;
+	case IGBVF_EIAM:
+		/* A stand-in does not tell that it was written before EICS. */
+		if (vf->direct && quiet)
+			igbvf_unmask(vf, value & vf->kick);
+		break;
 	}
 
 	shadow = igbvf_irq_find(&vf->guest, offset, &mask);
