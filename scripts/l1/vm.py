@@ -120,6 +120,7 @@ class Vm:
         socket.unlink(missing_ok=True)      # another script's, that ran here before
         for kind in LIVE:
             self.file(kind).unlink(missing_ok=True)
+            self.live(kind).unlink(missing_ok=True)
         line = self._line(socket)
         self.file("cmdline").write_text(" ".join(line) + "\n")
         with open(self.live("qemu"), "wb") as log:

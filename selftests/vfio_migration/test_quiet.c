@@ -393,6 +393,7 @@ TEST(quiet_doorbells_race,
 	struct iommu iommu = {};
 	unsigned int n, tail;
 	pthread_t thread;
+	u32 last = 0;
 	struct vf vf;
 
 	vf_need_igbvf();
@@ -405,11 +406,14 @@ TEST(quiet_doorbells_race,
 					  NULL));
 		writer_begin(&writer, &thread);
 		/* The last one is one that the ring has not had before. */
-		for (tail = 0; tail < 2000; tail++)
-			vf_mwrite(&vf, RDT(1), (n * 2000 + tail) & 0x7fff);
+		for (tail = 0; tail < 2000; tail++) {
+			last = (n * 2000 + tail) & 0x7fff;
+			vf_mwrite(&vf, RDT(1), last);
+			EXPECT_EQ(last, vf_mread(&vf, RDT(1)));
+		}
 		writer_end(&writer, thread);
+		EXPECT_EQ(last, vf_read(&vf, RDT(1)));
 		ASSERT_EQ(0, vf_set_state(&vf, VFIO_DEVICE_STATE_RUNNING, NULL));
-		EXPECT_EQ((n * 2000 + tail - 1) & 0x7fff, vf_read(&vf, RDT(1)));
 	}
 }
 
