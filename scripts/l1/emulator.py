@@ -28,9 +28,9 @@ class Emulator(NamedTuple):
         told = {"avail_switchover_bandwidth": bandwidth} if self.has_switchover else {}
         return {"downtime_limit": downtime_limit_ms, "max_bandwidth": max_bandwidth, **told}
 
-    def capabilities(self) -> dict:
-        """Of both sides: the guest is not stopped before the destination has taken what is sent ahead."""
-        return {"switchover-ack": True} if self.has_switchover else {}
+    def answers(self, wanted: bool) -> dict:
+        """Capability of both sides: the guest is not stopped before the destination has taken what is sent ahead."""
+        return {"switchover-ack": wanted} if self.has_switchover else {}
 
 
 # Without dirty_tracking=Y of our module: asking the IOMMU before the guest is

@@ -97,7 +97,7 @@ class Attempt:
 
     async def _prepare(self) -> str:
         """Set both sides up; returns the address for the source."""
-        await self._set_up({"events": True, "return-path": True, **self.source.qemu.capabilities()})
+        await self._set_up({"events": True, "return-path": True, **self.source.qemu.answers(True)})
         path = lab.RUN / f"{self.destination.name}.migrate"
         await self.destination.do("migrate-incoming", uri=f"unix:{path}")
         if self._relay:
@@ -188,7 +188,8 @@ class Attempt:
 
     async def through_file(self, path: Path) -> Migration:
         """Save the guest to a file, end the source, restore it at the destination."""
-        await self._set_up({"events": True, "return-path": False})  # a file does not answer
+        # A file does not answer.
+        await self._set_up({"events": True, "return-path": False, **self.source.qemu.answers(False)})
         self.result.began = _now()
         await self.source.do("migrate", uri=f"exec:cat >{path}")
         await self.wait_source("completed", self.settings.limit)
