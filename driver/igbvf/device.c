@@ -16,9 +16,10 @@
  *    vectors of all queues in use. A driver takes that as a spurious interrupt
  *    at worst;
  *  - the causes of the "other" vector are a matter of the mailbox, which we
- *    know: it is raised only if there is something to see, or was pending. Linux' igbvf, when
- *    that vector fires between its watchdog's look at the link and the use it
- *    makes of it, takes the link for down and the card out of service.
+ *    know: it is raised only if there is something to see, or was pending.
+ *    Linux' igbvf, when that vector fires between its watchdog's look at the
+ *    link and the use it makes of it, takes the link for down and the card out
+ *    of service.
  */
 #include <linux/delay.h>
 #include <linux/iopoll.h>

@@ -35,7 +35,7 @@ TURNS = 5           # of the program, for each of the guest
 
 STOCK, OURS = "vfio-pci", setup.OURS
 # As if the interrupt mask could be read back, which has no effect as long as nothing migrates.
-MAPPED = f"{OURS}, interrupts mapped"
+MAPPED = f"{OURS}, mapped"
 PRE_COPY, TRACKING = f"{OURS}, PRE_COPY", f"{OURS}, tracking"
 # Goals: of what vfio-pci has.
 OF_STOCK = 0.98
